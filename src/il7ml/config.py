@@ -1,0 +1,178 @@
+"""The run configuration: a frozen record read from YAML, with `--set key=value` on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from il7ml.errors import InputError
+from il7ml.schema import Closed, explain
+
+RiskModelName = Literal["prevalence", "lymphocyte", "logistic", "xgboost"]
+EffectLearnerName = Literal["t_learner", "dr_learner"]
+
+
+class FeatureConfig(Closed):
+    """Which baseline variables models may see; by default all that the study maps."""
+
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+
+
+class ValidationConfig(Closed):
+    """Repeated stratified cross-validation of the whole pipeline, and the bootstrap behind the intervals."""
+
+    folds: int = Field(default=5, ge=2, le=20)
+    repeats: int = Field(default=10, ge=1, le=200)
+    bootstrap: int = Field(default=1000, ge=50, le=20000)
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+
+
+class EffectConfig(Closed):
+    """Estimation of treatment effects."""
+
+    learners: tuple[EffectLearnerName, ...] = ("t_learner", "dr_learner")
+    repeats: int = Field(default=5, ge=1, le=100)
+    permutations: int = Field(default=2000, ge=200, le=100000)
+
+
+class VerdictConfig(Closed):
+    """Thresholds of the evidence level (ARCHITECTURE.md, "Evidence level")."""
+
+    credible_omnibus: float = Field(default=0.01, gt=0, lt=1)
+    credible_modifier: float = Field(default=0.05, gt=0, lt=1)
+    suggestive_omnibus: float = Field(default=0.10, gt=0, lt=1)
+    suggestive_modifier: float = Field(default=0.05, gt=0, lt=1)
+
+
+class TrackingConfig(Closed):
+    """Where runs are recorded. A relative SQLite path is taken from the project root, not from the current folder."""
+
+    uri: str = "sqlite:///mlruns/mlflow.db"
+    experiment: str = Field(default="il7ml", min_length=1)
+    model_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
+
+
+class RunConfig(Closed):
+    """Everything that decides a training's result.
+
+    Attributes
+    ----------
+    study : Path
+        Study file; relative to the config file, or to the current folder when given by ``--set``.
+    endpoint : str
+        One of the study's endpoints.
+    seed : int
+        The only source of randomness.
+    models : tuple of str
+        Candidate risk models, compared in cross-validation.
+    refits : int
+        Bootstrap refits kept in the bundle for intervals of a prediction.
+    workers : int
+        Worker processes; 0 means all cores. Has no influence on results.
+
+    Examples
+    --------
+    >>> config = RunConfig(study="study.yaml", endpoint="infection_day30")
+    >>> config.validation.folds
+    5
+    """
+
+    study: Path
+    endpoint: str = Field(min_length=1)
+    seed: int = Field(default=0, ge=0)
+    features: FeatureConfig = FeatureConfig()
+    models: tuple[RiskModelName, ...] = ("prevalence", "lymphocyte", "logistic", "xgboost")
+    validation: ValidationConfig = ValidationConfig()
+    effect: EffectConfig = EffectConfig()
+    verdict: VerdictConfig = VerdictConfig()
+    refits: int = Field(default=50, ge=10, le=50)
+    explain_rows: int = Field(default=2000, ge=10)
+    tracking: TrackingConfig = TrackingConfig()
+    workers: int = Field(default=0, ge=0, exclude=True)
+
+    @model_validator(mode="after")
+    def _has_baseline(self) -> RunConfig:
+        if "prevalence" not in self.models:
+            raise ValueError("models must contain 'prevalence', the baseline that every model is held against")
+        return self
+
+    @classmethod
+    def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+        """Read a YAML config and apply overrides of the form ``key.sub=value``.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or not YAML, or a key or value is not allowed; the message names the nearest
+            known key.
+        """
+        path = Path(path)
+        raw = read_yaml(path, "config")
+        if isinstance(raw.get("study"), str):
+            raw["study"] = str(path.parent / raw["study"])
+        for override in overrides:
+            apply_override(raw, override)
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise InputError(explain(error, path.name, cls)) from None
+
+    def to_yaml(self) -> str:
+        """Return the complete configuration, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or does not hold a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"{what} {path} cannot be read: {reason}. Check the path.") from None
+    try:
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that the calendar does not have
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1})" if mark else ""
+        raise InputError(f"{what} {path} is not valid YAML{place}. Mend the file.") from None
+    if not isinstance(raw, dict):
+        found = "nothing" if raw is None else type(raw).__name__
+        raise InputError(
+            f"{what} {path}: expected keys with values, found {found}. Write lines of the form 'key: value'."
+        )
+    return raw
+
+
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set ``key.sub=value`` in a nested mapping; the value is read as YAML.
+
+    Examples
+    --------
+    >>> raw = {"validation": {"folds": 5}}
+    >>> apply_override(raw, "validation.folds=3")
+    >>> raw
+    {'validation': {'folds': 3}}
+    """
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set expects key=value, got {override!r}. Example: --set validation.folds=5")
+    *parents, last = key.split(".")
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"--set {key}: {parent!r} holds a value, not further keys.")
+    try:
+        raw[last] = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError):
+        raise InputError(f"--set {key}: the value is not valid YAML. Quote it.") from None
