@@ -1,0 +1,263 @@
+"""From a study file and its tables to a validated cohort; all problems are collected and reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from il7ml.data.cohort import Cohort, Flow, Observed
+from il7ml.data.outcomes import Patients, observe
+from il7ml.data.study import PATIENTS, Study, VariableMap, as_text, as_texts, load_study
+from il7ml.data.tables import numbers, read_study_table, texts
+from il7ml.errors import DataError, Problem, nearest
+from il7ml.schema import Variable
+
+Floats = NDArray[np.float64]
+
+SMALLEST_COHORT = 20
+
+
+def load_cohort(study: Study | str | Path, tables: Mapping[str, pd.DataFrame] | None = None) -> Cohort:
+    """Read a study's tables and check them.
+
+    Parameters
+    ----------
+    study : Study or path
+        A parsed study, or the path of a study file.
+    tables : mapping of str to DataFrame, optional
+        Tables by name, instead of the files that the study names.
+
+    Returns
+    -------
+    Cohort
+
+    Raises
+    ------
+    InputError
+        If the study file itself is wrong.
+    DataError
+        Listing everything that is wrong with the tables: file, column, rule, number of rows, remedy; no values.
+    """
+    if not isinstance(study, Study):
+        study = load_study(study)
+    problems: list[Problem] = []
+    frames: dict[str, pd.DataFrame] = {}
+    for name, spec in study.tables.items():
+        frame = tables.get(name) if tables is not None else read_study_table(study.folder, spec, problems)
+        if frame is not None:
+            frames[name] = frame
+        elif tables is not None:
+            problems.append(Problem(name, "", "the table was not given", 0, "Pass it by this name."))
+    if PATIENTS not in frames:
+        raise DataError(problems)
+    loader = _Loader(study, frames, problems)
+    cohort = loader.cohort()
+    if problems or cohort is None:
+        raise DataError(problems)
+    return cohort
+
+
+class _Loader:
+    """Checks one set of tables; every method notes what is wrong and goes on, so that all faults come at once."""
+
+    def __init__(self, study: Study, frames: dict[str, pd.DataFrame], problems: list[Problem]) -> None:
+        self.study = study
+        self.frames = frames
+        self.problems = problems
+        self.file = study.tables[PATIENTS].path
+        self.table = frames[PATIENTS].reset_index(drop=True)
+
+    def cohort(self) -> Cohort | None:
+        """Return the cohort; None when something is wrong."""
+        before = len(self.table)
+        key = self._column(key_name := self.study.tables[PATIENTS].key)
+        arm = self._arm()
+        if arm is not None:
+            self._contrast(arm)
+            arm = arm[arm >= 0]
+        unique = key is not None and self._check_ids(texts(self.table[key_name]))
+        if len(self.table) < SMALLEST_COHORT:
+            self._note(
+                "",
+                f"{len(self.table)} patients in the two arms, at least {SMALLEST_COHORT} are needed",
+                0,
+                "Models need more.",
+            )
+        values = {name: self._variable(name, variable) for name, variable in self.study.mapped.items()}
+        propensity = self._propensity()
+        site = self._site()
+        outcomes = self._outcomes(arm) if unique and arm is not None else {}
+        if self.problems or arm is None or propensity is None:
+            return None
+        treated = int(arm.sum())
+        return Cohort(
+            study=self.study,
+            treatment=arm.astype(np.int8),
+            propensity=propensity,
+            site=site,
+            outcomes=outcomes,
+            flow=Flow(before, before - arm.size, arm.size, arm.size - treated, treated),
+            _values=pd.DataFrame(values),
+        )
+
+    def _note(self, column: str, rule: str, rows: int, remedy: str, file: str | None = None) -> None:
+        self.problems.append(Problem(file or self.file, column, rule, rows, remedy))
+
+    def _column(self, name: str) -> pd.Series | None:
+        if name in self.table.columns:
+            return self.table[name]
+        hint = nearest(name, self.table.columns).strip()
+        self._note(name, "column is missing", 0, f"{hint} Mend the study file or the table.".strip())
+        return None
+
+    def _check_ids(self, ids: NDArray[np.object_]) -> bool:
+        key = self.study.tables[PATIENTS].key
+        missing = int(sum(value is None for value in ids))
+        if missing:
+            self._note(key, "patient identifier is missing", missing, "Fill it in.")
+        repeated = pd.Series(ids).dropna().duplicated(keep=False)
+        if repeated.any():
+            self._note(
+                key, "duplicate patient: one row a patient is expected", int(repeated.sum()), "Keep one row each."
+            )
+        return not (missing or repeated.any())
+
+    def _arm(self) -> NDArray[np.intp] | None:
+        """Return 0 (control), 1 (treated) or -1 (another arm) a row."""
+        arms = self.study.arms
+        column = self._column(arms.column)
+        if column is None:
+            return None
+        cells = texts(column)
+        arm = np.full(len(cells), -1, dtype=np.intp)
+        for number, spec in enumerate((arms.control, arms.treated)):
+            arm[np.isin(cells.astype(str), spec.values)] = number
+        missing = int(column.isna().sum())
+        if missing:
+            self._note(arms.column, "arm is missing", missing, "Every randomised patient has an arm; fill it in.")
+        others = int((arm < 0).sum()) - missing
+        if others and arms.other_arms == "refuse":
+            expected = ", ".join([*arms.control.values, *arms.treated.values])
+            remedy = "Name the arms in the study file, or set arms.other_arms: exclude."
+            self._note(arms.column, f"arm is none of the contrast's ({expected})", others, remedy)
+        for number, spec in enumerate((arms.control, arms.treated)):
+            if not (arm == number).any():
+                rule = f"one arm only: no patient of arm {spec.label}"
+                self._note(arms.column, rule, 0, f"Expected {' or '.join(spec.values)}. Two arms are needed.")
+        return arm
+
+    def _contrast(self, arm: NDArray[np.intp]) -> None:
+        self.table = self.table[arm >= 0].reset_index(drop=True)
+
+    def _variable(self, name: str, variable: Variable) -> pd.Series | None:
+        mapping = self.study.map_of(name)
+        column = mapping.column or name
+        series = self._column(column)
+        if series is None:
+            return None
+        if variable.kind == "categorical":
+            result = self._categorical(column, series, variable, mapping)
+        elif variable.kind == "binary":
+            result = self._binary(column, series, mapping)
+        else:
+            result = self._continuous(name, column, series, variable, mapping)
+        if result is not None and variable.is_baseline:
+            self._check_informative(name, column, result)
+        return result
+
+    def _check_informative(self, name: str, column: str, values: pd.Series) -> None:
+        known = values.dropna()
+        remedy = f"Take {name} out of the study file's variables."
+        if known.empty:
+            self._note(column, "all values are missing", 0, remedy)
+        elif len(known.unique()) == 1:
+            self._note(column, "constant: all known values are the same", 0, remedy)
+
+    def _categorical(
+        self, column: str, series: pd.Series, variable: Variable, mapping: VariableMap
+    ) -> pd.Series | None:
+        cells = texts(series)
+        levels = {as_text(raw): level for raw, level in mapping.levels.items()} or {k: k for k in variable.levels}
+        if wrong := sorted(set(levels.values()) - set(variable.levels)):
+            hint = nearest(wrong[0], variable.levels).strip()
+            self._note(column, f"level {wrong[0]!r} is not one of the variable's", 0, f"{hint} Mend the study file.")
+            return None
+        unknown = sum(cell is not None and cell not in levels for cell in cells)
+        if unknown:
+            expected = ", ".join(levels)
+            self._note(column, f"unknown category (expected {expected})", unknown, "Map it under levels, or mend it.")
+            return None
+        return pd.Series([None if cell is None else levels[cell] for cell in cells], dtype=object)
+
+    def _binary(self, column: str, series: pd.Series, mapping: VariableMap) -> pd.Series | None:
+        cells = texts(series)
+        present, absent = as_texts(mapping.present), as_texts(mapping.absent)
+        unknown = sum(cell is not None and cell not in (*present, *absent) for cell in cells)
+        if unknown:
+            expected = f"expected {', '.join(present)} for yes and {', '.join(absent)} for no"
+            self._note(column, f"neither yes nor no ({expected})", unknown, "Set present and absent, or mend it.")
+            return None
+        return pd.Series([np.nan if cell is None else float(cell in present) for cell in cells], dtype=float)
+
+    def _continuous(
+        self, name: str, column: str, series: pd.Series, variable: Variable, mapping: VariableMap
+    ) -> pd.Series | None:
+        if variable.unit and mapping.unit is None:
+            choices = ", ".join(variable.units)
+            self._note(column, f"no unit is stated (one of {choices})", 0, f"Set variables.{name}.unit.")
+            return None
+        if mapping.unit not in (None, variable.unit, *variable.accepted_units):
+            choices = ", ".join(variable.units) or "none"
+            self._note(column, f"unit {mapping.unit!r} is not known", 0, f"Set variables.{name}.unit to {choices}.")
+            return None
+        values, wrong = numbers(series)
+        if wrong:
+            self._note(column, "not a number", wrong, "Mend it, or list the code under the table's missing.")
+        values = values * variable.factor(mapping.unit, name)
+        other = variable.other_unit(values)
+        if other is not None:
+            rule = f"values make no sense in {mapping.unit}, they look like {other}"
+            self._note(column, rule, 0, f"Set variables.{name}.unit: {other}.")
+        elif variable.possible is not None:
+            low, high = variable.possible
+            impossible = int(((values < low) | (values > high)).sum())
+            if impossible:
+                rule = f"impossible value (expected {low:g} to {high:g} {variable.unit})".replace(" )", ")")
+                self._note(column, rule, impossible, "Mend it, or set it missing.")
+        return pd.Series(values)
+
+    def _propensity(self) -> Floats | None:
+        allocation = self.study.allocation
+        if allocation.probability is not None:
+            return np.full(len(self.table), allocation.probability)
+        column = self._column(str(allocation.stratum))
+        if column is None:
+            return None
+        cells = texts(column)
+        unknown = sum(cell not in allocation.by_stratum for cell in cells)
+        if unknown:
+            self._note(str(allocation.stratum), "stratum without allocation probability", unknown, "Add it.")
+            return None
+        return np.array([allocation.by_stratum[cell] for cell in cells])
+
+    def _site(self) -> NDArray[np.object_] | None:
+        if self.study.site is None:
+            return None
+        column = self._column(self.study.site)
+        if column is None:
+            return None
+        cells = texts(column)
+        missing = int(sum(cell is None for cell in cells))
+        if missing:
+            self._note(self.study.site, "site is missing", missing, "Fill it in.")
+        return cells
+
+    def _outcomes(self, arm: NDArray[np.intp]) -> dict[str, Observed]:
+        ids = texts(self.table[self.study.tables[PATIENTS].key])
+        patients = Patients(self.study, self.file, self.table, ids, arm, self.frames, self.problems)
+        found = {name: observe(name, endpoint, patients) for name, endpoint in self.study.endpoints.items()}
+        return {name: observed for name, observed in found.items() if observed is not None}

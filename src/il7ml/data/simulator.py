@@ -1,0 +1,149 @@
+"""Simulated IL-7 trials as cohorts, with the truth beside them, and as files that read like a real trial's."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+import yaml
+
+from il7ml.data.cohort import Cohort
+from il7ml.data.generator import SimulatedTables, simulate_tables
+from il7ml.data.loading import SMALLEST_COHORT, load_cohort
+from il7ml.data.study import Study, parse_study
+from il7ml.data.tables import write_table
+from il7ml.errors import InputError
+
+
+class Truth(NamedTuple):
+    """What no real trial shows: each simulated patient's true risks and effects.
+
+    Attributes
+    ----------
+    table : DataFrame of shape (n, k)
+        One row a patient, in the cohort's order; columns as documented in `generator.simulate_tables`.
+    scenario : str
+    """
+
+    table: pd.DataFrame
+    scenario: str
+
+
+def simulate_trial(n: int = 109, seed: int = 0, scenario: str = "published") -> tuple[Cohort, Truth]:
+    """Simulate an IL-7 trial.
+
+    Parameters
+    ----------
+    n : int
+        Patients, at least 20.
+    seed : int
+    scenario : str
+        ``published``, ``patients``, ``null``, ``strong_modifier``, or the path of a parameter file.
+
+    Returns
+    -------
+    Cohort
+    Truth
+        Never part of the cohort.
+
+    Raises
+    ------
+    InputError
+        If n is too small or the scenario unknown.
+
+    Examples
+    --------
+    >>> cohort, truth = simulate_trial(109, seed=1)
+    >>> len(cohort), len(truth.table), cohort.study.simulated
+    (109, 109, True)
+    """
+    tables = _simulated(n, seed, scenario)
+    frames = {"patients": tables.patients, "labs": tables.labs, "events": tables.events}
+    return load_cohort(_study_of(tables.patients, "csv"), frames), Truth(tables.truth, scenario)
+
+
+def write_trial(
+    n: int,
+    seed: int,
+    scenario: str,
+    out: Path,
+    *,
+    format: Literal["parquet", "csv"] = "parquet",
+    truth: Path | None = None,
+) -> list[Path]:
+    """Write a simulated trial's tables and study file to `out`, and the truth to another folder.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        If a folder cannot be written, or the truth would lie among the trial's tables.
+    """
+    if truth is not None and truth.resolve() == out.resolve():
+        raise InputError("--truth: expected another folder than --out. The truth is kept apart from the cohort.")
+    tables = _simulated(n, seed, scenario)
+    try:
+        for folder in (out, *([truth] if truth is not None else [])):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be made: {error.strerror}. Choose another folder.") from None
+    written = []
+    for name in ("patients", "labs", "events"):
+        written.append(out / f"{name}.{format}")
+        write_table(getattr(tables, name), written[-1])
+    study = out / "study.yaml"
+    try:
+        study.write_text(_study_text(tables.patients, format), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{study} cannot be written: {error.strerror}. Choose another folder.") from None
+    written.append(study)
+    if truth is not None:
+        written.append(truth / f"truth.{format}")
+        write_table(tables.truth, written[-1])
+    return written
+
+
+def il7_study() -> Study:
+    """Return the study definition of simulated IL-7 trials."""
+    return parse_study(_template(), Path(), "il7_study.yaml")
+
+
+def _simulated(n: int, seed: int, scenario: str) -> SimulatedTables:
+    if n < SMALLEST_COHORT:
+        raise InputError(f"n: expected at least {SMALLEST_COHORT} patients, got {n}.")
+    if seed < 0:
+        raise InputError(f"seed: expected a number from 0, got {seed}.")
+    return simulate_tables(n, seed, scenario)
+
+
+def _template() -> dict[str, Any]:
+    text = resources.files("il7ml.data").joinpath("il7_study.yaml").read_text(encoding="utf-8")
+    raw: dict[str, Any] = yaml.safe_load(text)
+    return raw
+
+
+def _fitted(patients: pd.DataFrame, format: str) -> dict[str, Any]:
+    """Return the study definition for these patients: a variable that never varies here (a rare one) is left out."""
+    raw = _template()
+    varying = {name for name in raw["variables"] if len(patients[name].dropna().unique()) > 1}
+    raw["variables"] = {name: entry for name, entry in raw["variables"].items() if name in varying}
+    raw["modifiers"] = [name for name in raw["modifiers"] if name in varying]
+    raw["eligibility"] = {name: limits for name, limits in raw["eligibility"].items() if name in varying}
+    for spec in raw["tables"].values():
+        spec["path"] = f"{Path(spec['path']).stem}.{format}"
+    return raw
+
+
+def _study_of(patients: pd.DataFrame, format: str) -> Study:
+    return parse_study(_fitted(patients, format), Path(), "il7_study.yaml")
+
+
+def _study_text(patients: pd.DataFrame, format: str) -> str:
+    body = yaml.safe_dump(_fitted(patients, format), sort_keys=False, allow_unicode=True, width=118)
+    return f"# Simulated patients. Read with: il7ml check study.yaml\n{body}"
