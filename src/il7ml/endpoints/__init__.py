@@ -1,0 +1,1 @@
+"""Endpoints: definitions that turn what was observed into one shape."""

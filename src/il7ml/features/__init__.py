@@ -1,0 +1,1 @@
+"""Feature pipelines: baseline variables to design matrices. Features never see outcomes."""

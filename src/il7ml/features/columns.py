@@ -1,0 +1,178 @@
+"""Patients as named numeric columns: the one form in which variables reach designs and models.
+
+A column is a float array in the variable's canonical unit; missing is NaN; a categorical variable is the index of its
+level. Kept free of scikit-learn so that a stored model can predict without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from il7ml.errors import InputError, nearest
+from il7ml.schema import Variable
+
+Floats = NDArray[np.float64]
+Columns = dict[str, Floats]
+
+
+class Derived(NamedTuple):
+    """A feature computed from baseline variables."""
+
+    variable: Variable
+    sources: tuple[str, ...]
+    compute: Callable[..., Floats]
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = numerator / denominator
+    return np.where(np.isfinite(ratio), ratio, np.nan)
+
+
+#: Features that are computed, never entered: the ratio is missing where a part is missing or the divisor is 0.
+DERIVED: dict[str, Derived] = {
+    "neutrophil_lymphocyte_ratio": Derived(
+        Variable(
+            term="Neutrophil-lymphocyte ratio",
+            possible=(0, 10000),
+            known="before_randomisation",
+            role="inflammation",
+            scale="log",
+        ),
+        ("neutrophil_count", "absolute_lymphocyte_count"),
+        _ratio,
+    ),
+    "cd4_cd8_ratio": Derived(
+        Variable(
+            term="CD4/CD8 ratio",
+            possible=(0, 10000),
+            known="before_randomisation",
+            role="lymphopenia",
+            scale="log",
+        ),
+        ("cd4_count", "cd8_count"),
+        _ratio,
+    ),
+}
+
+
+def with_derived(variables: Mapping[str, Variable], exclude: tuple[str, ...] = ()) -> dict[str, Variable]:
+    """Return `variables` and the derived features whose sources are all among them."""
+    added = {
+        name: derived.variable
+        for name, derived in DERIVED.items()
+        if name not in exclude and all(source in variables for source in derived.sources)
+    }
+    return {**variables, **added}
+
+
+def to_columns(frame: pd.DataFrame, variables: Mapping[str, Variable]) -> Columns:
+    """Return the columns of `variables` from a frame of baseline values, derived ones computed.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, k)
+        Columns by canonical name, as `Cohort.baseline` has them; order does not matter, further ones are ignored.
+    variables : mapping of str to Variable
+        What is wanted.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n,)
+
+    Raises
+    ------
+    InputError
+        If a column is missing or stands twice, holds text or infinite numbers, or a category is not one of the
+        variable's levels.
+    """
+    return complete(
+        {
+            name: _codes(frame[name], variable, name) if variable.kind == "categorical" else _numbers(frame[name], name)
+            for name, variable in variables.items()
+            if name not in DERIVED and _present(frame, name)
+        },
+        variables,
+    )
+
+
+def complete(columns: Columns, variables: Mapping[str, Variable]) -> Columns:
+    """Add the derived features among `variables` to columns that hold their sources."""
+    return {
+        name: DERIVED[name].compute(*(columns[source] for source in DERIVED[name].sources))
+        if name in DERIVED
+        else columns[name]
+        for name in variables
+    }
+
+
+def take(columns: Columns, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
+    """Return the given rows of every column."""
+    return {name: column[rows] for name, column in columns.items()}
+
+
+def infer_variables(frame: pd.DataFrame) -> dict[str, Variable]:
+    """Describe a frame's columns by their dtypes, for use without a dictionary.
+
+    Raises
+    ------
+    InputError
+        If a column's name is not text or stands twice, or its dtype says nothing of its meaning.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> infer_variables(pd.DataFrame({"age": [50.0, 61.0], "treated": [True, False]}))["treated"].kind
+    'binary'
+    """
+    if not all(isinstance(name, str) for name in frame.columns):
+        raise InputError("X: expected column names that are text; others came. Name them, as in X.rename(columns=str).")
+    return {name: _infer(frame[name], name) for name in frame.columns if _present(frame, name)}
+
+
+def _infer(series: pd.Series, name: str) -> Variable:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        levels = tuple(str(level) for level in series.cat.categories)
+        return Variable(term=name, kind="categorical", levels=levels, known="before_randomisation", role="other")
+    if pd.api.types.is_bool_dtype(series.dtype):
+        return Variable(term=name, kind="binary", known="before_randomisation", role="other")
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        return Variable(term=name, possible=(-np.inf, np.inf), known="before_randomisation", role="other")
+    raise InputError(
+        f"column {name!r}: expected numbers, booleans or a pandas categorical, got {series.dtype}. "
+        "Convert it, for example with .astype('category')."
+    )
+
+
+def _present(frame: pd.DataFrame, name: str) -> bool:
+    found = int((frame.columns == name).sum())
+    if found == 1:
+        return True
+    if found > 1:
+        raise InputError(f"column {name!r} stands {found} times in the frame. Keep one.")
+    raise InputError(f"column {name!r} is missing.{nearest(name, map(str, frame.columns))}")
+
+
+def _numbers(series: pd.Series, name: str) -> Floats:
+    try:
+        values = series.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise InputError(f"column {name!r}: expected numbers, got {series.dtype}. Convert it first.") from None
+    if np.isinf(values).any():
+        raise InputError(f"column {name!r}: expected finite or missing values; infinite ones came. Mend them.")
+    return values
+
+
+def _codes(series: pd.Series, variable: Variable, name: str) -> Floats:
+    # Levels are text; a pandas categorical may hold numbers.
+    text = pd.Index(series.astype("object").map(str, na_action="ignore"), dtype="object")
+    codes = pd.Index(variable.levels, dtype="object").get_indexer(text).astype(float)
+    codes[codes < 0] = np.nan
+    if bool((np.isnan(codes) & series.notna().to_numpy()).any()):
+        raise InputError(f"column {name!r}: expected one of {', '.join(variable.levels)}; other values came.")
+    return np.asarray(codes)

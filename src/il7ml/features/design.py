@@ -1,0 +1,257 @@
+"""Designs: what a linear model and what trees see of the columns. Learned from training data, plain arrays, reusable.
+
+`LinearDesign` puts log-normal variables on the log scale, the lymphocyte count on a restricted cubic spline, fills
+missing values with the training median beside an indicator, and standardises. `TreeDesign` leaves values and gaps as
+they are, since XGBoost handles both itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from il7ml.features.columns import Columns, Floats
+from il7ml.schema import Variable
+
+#: Quantiles of the knots by number of knots (Harrell, Regression Modeling Strategies, 2nd ed. 2015, table 2.3).
+_KNOT_QUANTILES = {3: (0.10, 0.50, 0.90), 4: (0.05, 0.35, 0.65, 0.95)}
+_FEW = 300  # patients below which three knots are all that the data bear
+
+
+@dataclass(frozen=True)
+class LinearTerm:
+    """How one variable enters a linear design.
+
+    Attributes
+    ----------
+    variable : str
+        Its name.
+    levels : int
+        Number of levels of a categorical variable, else 0.
+    floor : float
+        Smallest value on the log scale's input, NaN on the linear scale.
+    fill : float
+        Replaces a missing value, on the model's scale.
+    indicator : bool
+        Whether training data had gaps, so that "missing" has a column of its own.
+    knots : tuple of float
+        Knots of the restricted cubic spline; empty for a straight line.
+    """
+
+    variable: str
+    levels: int = 0
+    floor: float = float("nan")
+    fill: float = 0.0
+    indicator: bool = False
+    knots: tuple[float, ...] = ()
+
+    def columns(self, values: Floats) -> list[Floats]:
+        """Return this term's raw design columns."""
+        missing = np.isnan(values)
+        if self.levels:
+            parts = [(values == level).astype(float) for level in range(1, self.levels)]
+        else:
+            scaled = values if np.isnan(self.floor) else np.log(np.maximum(values, self.floor))
+            filled = np.where(missing, self.fill, scaled)
+            parts = restricted_cubic_spline(filled, self.knots) if self.knots else [filled]
+        return [*parts, missing.astype(float)] if self.indicator else parts
+
+
+@dataclass(frozen=True)
+class LinearDesign:
+    """A learned linear design: terms, and centre and scale of each column.
+
+    A column that is constant in training has scale 0 and contributes nothing.
+    """
+
+    terms: tuple[LinearTerm, ...]
+    centre: Floats
+    scale: Floats
+
+    @classmethod
+    def learn(
+        cls,
+        columns: Columns,
+        variables: Mapping[str, Variable],
+        *,
+        spline: tuple[str, ...] = (),
+        weight: Floats | None = None,
+    ) -> LinearDesign:
+        """Learn medians, knots, centres and scales from training columns; `spline` names the curved variables."""
+        n = next(iter(columns.values())).size if columns else 0
+        terms = tuple(_learn_term(name, columns[name], variables[name], name in spline) for name in variables)
+        raw = _stack([part for term in terms for part in term.columns(columns[term.variable])], n)
+        centre = np.average(raw, axis=0, weights=weight) if raw.size else np.zeros(raw.shape[1])
+        spread = np.sqrt(np.average((raw - centre) ** 2, axis=0, weights=weight)) if raw.size else centre
+        # Rounding gives a large constant a spread of its own last digits, so the bound grows with the centre.
+        varies = spread > np.maximum(1e-12, 1e-9 * np.abs(centre))
+        inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
+        return cls(terms, centre, inverse)
+
+    def matrix(self, columns: Columns, n: int) -> Floats:
+        """Return the design matrix of shape (n, p): centred columns of unit variance."""
+        raw = _stack([part for term in self.terms for part in term.columns(columns[term.variable])], n)
+        return np.asarray((raw - self.centre) * self.scale)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The variable that each column of the matrix belongs to."""
+        return tuple(term.variable for term in self.terms for _ in range(_width(term)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the matrix's columns."""
+        return tuple(name for term in self.terms for name in _names(term))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "terms": [
+                {
+                    **vars(term),
+                    "floor": None if np.isnan(term.floor) else term.floor,
+                    "knots": list(term.knots),
+                }
+                for term in self.terms
+            ],
+            "centre": self.centre.tolist(),
+            "scale": self.scale.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> LinearDesign:
+        """Rebuild a design from `to_dict`."""
+        terms = tuple(
+            LinearTerm(
+                variable=str(term["variable"]),
+                levels=int(term["levels"]),
+                floor=float("nan") if term["floor"] is None else float(term["floor"]),
+                fill=float(term["fill"]),
+                indicator=bool(term["indicator"]),
+                knots=tuple(float(knot) for knot in term["knots"]),
+            )
+            for term in raw["terms"]
+        )
+        return cls(terms, np.asarray(raw["centre"], dtype=float), np.asarray(raw["scale"], dtype=float))
+
+
+@dataclass(frozen=True)
+class TreeDesign:
+    """A design for trees: raw values with gaps; a categorical variable has a 0/1 column for each level.
+
+    Attributes
+    ----------
+    variables : tuple of (str, int)
+        Name and number of levels (0: not categorical).
+    """
+
+    variables: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def learn(cls, variables: Mapping[str, Variable]) -> TreeDesign:
+        """Lay out the columns; nothing depends on the data."""
+        return cls(tuple((name, len(variable.levels)) for name, variable in variables.items()))
+
+    def matrix(self, columns: Columns, n: int) -> NDArray[np.float32]:
+        """Return the matrix of shape (n, p) with NaN where a value is missing."""
+        parts: list[Floats] = []
+        for name, levels in self.variables:
+            values = columns[name]
+            if levels:
+                gap = np.where(np.isnan(values), np.nan, 0.0)
+                parts.extend((values == level) + gap for level in range(levels))
+            else:
+                parts.append(values)
+        return _stack(parts, n).astype(np.float32)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The variable that each column of the matrix belongs to."""
+        return tuple(name for name, levels in self.variables for _ in range(max(levels, 1)))
+
+
+def restricted_cubic_spline(x: Floats, knots: tuple[float, ...]) -> list[Floats]:
+    """Return the k - 1 basis columns of a restricted (natural) cubic spline with k knots.
+
+    The curve is linear beyond the outer knots.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n,)
+    knots : tuple of float
+        Increasing, at least three.
+
+    Returns
+    -------
+    list of ndarray of shape (n,)
+        `x` itself, then k - 2 truncated cubic terms divided by the squared range of the knots.
+
+    References
+    ----------
+    Harrell FE. Regression Modeling Strategies, 2nd ed., 2015, section 2.4.5, doi 10.1007/978-3-319-19425-7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [column.tolist() for column in restricted_cubic_spline(np.array([0.0, 2.0]), (0.0, 1.0, 2.0))]
+    [[0.0, 2.0], [0.0, 1.5]]
+    """
+    first, *_, before_last, last = knots
+
+    def cube(knot: float) -> Floats:
+        return np.asarray(np.maximum(x - knot, 0.0) ** 3)
+
+    columns = [x]
+    for knot in knots[:-2]:
+        term = cube(knot) - (cube(before_last) * (last - knot) - cube(last) * (before_last - knot)) / (
+            last - before_last
+        )
+        columns.append(term / (last - first) ** 2)
+    return columns
+
+
+def _learn_term(name: str, values: Floats, variable: Variable, spline: bool) -> LinearTerm:
+    known = values[~np.isnan(values)]
+    indicator = known.size < values.size
+    if variable.kind == "categorical":
+        return LinearTerm(name, levels=len(variable.levels), indicator=indicator)
+    floor = float("nan")
+    if variable.scale == "log":
+        positive = known[known > 0]
+        # A count of zero has no logarithm; half the smallest one seen stands for "below detection".
+        floor = float(positive.min()) / 2 if positive.size else 1.0
+        known = np.log(np.maximum(known, floor))
+    if variable.kind == "binary":
+        fill = float(known.mean() > 0.5) if known.size else 0.0
+    else:
+        fill = float(np.median(known)) if known.size else 0.0
+    knots: tuple[float, ...] = ()
+    if spline and known.size:
+        quantiles = np.quantile(known, _KNOT_QUANTILES[3 if values.size < _FEW else 4])
+        # Ties can merge knots; a spline needs them apart, and a straight line is what such data bear.
+        knots = tuple(float(knot) for knot in quantiles) if np.all(np.diff(quantiles) > 1e-9) else ()
+    return LinearTerm(name, floor=floor, fill=fill, indicator=indicator, knots=knots)
+
+
+def _stack(parts: list[Floats], n: int) -> Floats:
+    return np.column_stack(parts) if parts else np.empty((n, 0))
+
+
+def _width(term: LinearTerm) -> int:
+    body = term.levels - 1 if term.levels else max(len(term.knots) - 1, 1)
+    return body + term.indicator
+
+
+def _names(term: LinearTerm) -> list[str]:
+    if term.levels:
+        names = [f"{term.variable}[{level}]" for level in range(1, term.levels)]
+    else:
+        names = [
+            term.variable,
+            *(f"{term.variable}[spline {k}]" for k in range(1, max(len(term.knots) - 1, 1))),
+        ]
+    return [*names, f"{term.variable}[missing]"] if term.indicator else names
