@@ -1,0 +1,67 @@
+"""One name, one model: what a config's words stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from il7ml.config import EffectLearnerName, RiskModelName
+from il7ml.family import Kind
+from il7ml.models.dr_learner import DRLearner
+from il7ml.models.risk import BoostedRiskModel, LinearRiskModel
+from il7ml.models.t_learner import TLearner
+from il7ml.schema import Variable
+
+RiskModel = LinearRiskModel | BoostedRiskModel
+EffectLearner = DRLearner | TLearner
+
+#: From the simplest to the most complex; ties in cross-validation go to the earlier one.
+SIMPLICITY: tuple[RiskModelName, ...] = ("prevalence", "lymphocyte", "logistic", "xgboost")
+
+
+class Setting(NamedTuple):
+    """What the models need to know of the study.
+
+    Attributes
+    ----------
+    outcome : {'binary', 'count', 'continuous'}
+    variables : mapping of str to Variable
+        All features.
+    lymphopenia_variable : str or None
+        The count that the lymphocyte model uses alone, and that enters linear models as a curve.
+    harmful : bool
+        Whether a higher outcome is worse.
+    """
+
+    outcome: Kind
+    variables: Mapping[str, Variable]
+    lymphopenia_variable: str | None
+    harmful: bool
+
+    @property
+    def spline(self) -> tuple[str, ...]:
+        """Variables that enter linear models as restricted cubic splines."""
+        name = self.lymphopenia_variable
+        return (name,) if name is not None and name in self.variables else ()
+
+
+def make_risk_model(name: RiskModelName, setting: Setting) -> RiskModel:
+    """Return the unfitted risk model that `name` stands for."""
+    if name == "prevalence":
+        return LinearRiskModel(setting.outcome, variables={})
+    if name == "xgboost":
+        return BoostedRiskModel(setting.outcome, variables=dict(setting.variables), harmful=setting.harmful)
+    used = {key: setting.variables[key] for key in setting.spline} if name == "lymphocyte" else setting.variables
+    return LinearRiskModel(setting.outcome, variables=dict(used), spline=setting.spline)
+
+
+def make_effect_learner(name: EffectLearnerName, setting: Setting, *, bootstrap: int, seed: int) -> EffectLearner:
+    """Return the unfitted effect learner that `name` stands for."""
+    learner = {"t_learner": TLearner, "dr_learner": DRLearner}[name]
+    return learner(
+        setting.outcome,
+        variables=dict(setting.variables),
+        spline=setting.spline,
+        bootstrap=bootstrap,
+        random_state=seed,
+    )

@@ -1,0 +1,132 @@
+"""The models that a bundle holds: fitted to all patients, with bootstrap refits behind every interval."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from il7ml.config import RiskModelName
+from il7ml.evaluation.effects import DoublyRobustScores
+from il7ml.family import FAMILIES
+from il7ml.features.columns import Columns, to_columns
+from il7ml.models.catalog import RiskModel, Setting, make_risk_model
+from il7ml.models.crossfit import Sample, bootstrap_rows
+from il7ml.models.dr_learner import DRLearner
+from il7ml.models.fitted import Fitted, FittedLinear
+from il7ml.models.glm import fit_glm
+from il7ml.models.relative_effect import constant_shift
+from il7ml.models.risk import LinearRiskModel
+from il7ml.parallel import Progress, run_tasks, spawn
+
+Floats = NDArray[np.float64]
+
+
+class FinalRisk(NamedTuple):
+    """The chosen risk model and the relative effect that gives the average effect on it.
+
+    Attributes
+    ----------
+    fitted : Fitted
+    theta : float
+        Shift of the linear predictor under treatment (see `constant_shift`).
+    refits : tuple of Fitted
+        One a bootstrap sample.
+    refit_theta : ndarray of shape (refits,)
+        Each refit's own, with the average effect of the same bootstrap sample, so that both are drawn jointly.
+    """
+
+    fitted: Fitted
+    theta: float
+    refits: tuple[Fitted, ...]
+    refit_theta: Floats
+
+
+def fit_final_risk(
+    name: RiskModelName,
+    sample: Sample,
+    setting: Setting,
+    scores: DoublyRobustScores,
+    *,
+    refits: int,
+    seed: int | np.random.SeedSequence,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> FinalRisk:
+    """Fit the chosen risk model to all patients and to bootstrap samples drawn within arms.
+
+    Parameters
+    ----------
+    name : str
+        The chosen model.
+    sample : Sample
+    setting : Setting
+    scores : DoublyRobustScores
+        Out-of-fold scores of the same patients; their mean over a bootstrap sample is its average effect.
+    refits : int
+        Number of bootstrap samples.
+    seed, workers, progress
+        As in `run_tasks`; results do not depend on `workers`.
+    """
+    model = fit_whole(name, sample, setting)
+    columns = to_columns(sample.X, setting.variables)
+    theta = _theta(setting, model.fitted_, columns, scores.effect)
+    draws = [bootstrap_rows(sample.treatment, np.random.default_rng(s)) for s in spawn(seed, refits)]
+    linear = model.fitted_ if isinstance(model, LinearRiskModel) else None
+    tasks = [(name, sample, setting, scores.effect, rows, linear) for rows in draws]
+    results = run_tasks(_refit, tasks, workers=workers, progress=progress)
+    return FinalRisk(model.fitted_, theta, tuple(fitted for fitted, _ in results), np.array([t for _, t in results]))
+
+
+def fit_final_effect(
+    sample: Sample, setting: Setting, scores: DoublyRobustScores, refits: int, rng: np.random.Generator
+) -> DRLearner:
+    """Fit the effect model to the out-of-fold scores of all patients."""
+    learner = DRLearner(
+        setting.outcome,
+        variables=dict(setting.variables),
+        spline=setting.spline,
+        bootstrap=refits,
+    )
+    return learner.fit_scores(sample.X, scores, rng)
+
+
+def fit_whole(name: RiskModelName, sample: Sample, setting: Setting) -> RiskModel:
+    """Fit a risk model to all patients of a sample."""
+    model: RiskModel = make_risk_model(name, setting).fit(
+        sample.X, sample.y, sample.treatment, sample_weight=sample.weight, exposure=sample.exposure
+    )
+    return model
+
+
+def _refit(
+    name: RiskModelName,
+    sample: Sample,
+    setting: Setting,
+    effect: Floats,
+    rows: NDArray[np.intp],
+    linear: FittedLinear | None,
+) -> tuple[Fitted, float]:
+    """Fit to one bootstrap sample; linear models keep the whole sample's design, so that a bundle needs only one."""
+    drawn = sample.rows(rows)
+    columns = to_columns(drawn.X, setting.variables)
+    if linear is None:
+        fitted = fit_whole(name, drawn, setting).fitted_
+    else:
+        fit = fit_glm(
+            FAMILIES[setting.outcome],
+            linear.design.matrix(columns, rows.size),
+            drawn.y,
+            free=drawn.treatment[:, None].astype(float),
+            weight=drawn.weight,
+            exposure=drawn.exposure,
+        )
+        fitted = FittedLinear(linear.design, fit.coefficients[1:], fit.intercept, float(fit.coefficients[0]))
+    return fitted, _theta(setting, fitted, columns, effect[rows])
+
+
+def _theta(setting: Setting, fitted: Fitted, columns: Columns, effect: Floats) -> float:
+    return constant_shift(
+        FAMILIES[setting.outcome], fitted.linear_predictor(columns, effect.size), float(effect.mean())
+    )

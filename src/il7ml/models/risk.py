@@ -1,0 +1,259 @@
+"""Prognostic models fitted to both arms, with the arm as an unpenalised main effect, predicting without treatment.
+
+A model fitted to the control arm alone would learn that arm's noise and turn it into false heterogeneity when both
+arms are compared with it (Abadie, Chingos and West, Rev Econ Stat 2018;100:567, doi 10.1162/rest_a_00732).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from il7ml.errors import InputError
+from il7ml.family import Family, Kind, family_of
+from il7ml.features.columns import Columns, infer_variables, to_columns
+from il7ml.features.design import LinearDesign, TreeDesign
+from il7ml.models.arrays import arm_vector, exposure_vector, outcome_vector, weight_vector
+from il7ml.models.fitted import Fitted, FittedLinear, FittedTrees
+from il7ml.models.glm import PENALTIES, fit_glm
+from il7ml.schema import Variable
+
+Floats = NDArray[np.float64]
+
+#: Shallow and shrunken: at a few hundred patients the library's defaults lose to the event rate.
+TREE_SETTINGS: dict[str, Any] = {
+    "max_depth": 2,
+    "eta": 0.05,
+    "lambda": 10.0,
+    "min_child_weight": 1.0,
+    "tree_method": "hist",
+}
+_OBJECTIVES = {"binary": "binary:logistic", "count": "count:poisson", "continuous": "reg:squarederror"}
+_NEUTRAL = {"binary": 0.5, "count": 1.0, "continuous": 0.0}  # a base score that is 0 on the link scale
+
+
+class _Training(NamedTuple):
+    columns: Columns
+    y: Floats
+    treatment: Floats
+    weight: Floats
+    exposure: Floats | None
+
+
+class _RiskModel(BaseEstimator):  # type: ignore[misc]
+    """What all prognostic models share: checks at the door, prediction from `fitted_`."""
+
+    outcome: Kind
+    variables: Mapping[str, Variable] | None
+    fitted_: Fitted
+    variables_: dict[str, Variable]
+
+    @property
+    def family(self) -> Family:
+        """The outcome's family."""
+        return family_of(self.outcome)
+
+    def linear_predictor(self, X: pd.DataFrame) -> Floats:
+        """Return the linear predictor without treatment, shape (n,)."""
+        check_is_fitted(self)
+        return self.fitted_.linear_predictor(to_columns(X, self.variables_), len(X))
+
+    def predict(self, X: pd.DataFrame, treatment: ArrayLike = 0) -> Floats:
+        """Return each patient's risk, rate or mean under the given arm (0: without treatment), shape (n,)."""
+        return self.family.mean(self.linear_predictor(X) + self.fitted_.arm_effect * np.asarray(treatment))
+
+    def contributions(self, X: pd.DataFrame) -> tuple[float, pd.DataFrame]:
+        """Return base and each variable's contribution on the link scale; they add up to `linear_predictor`."""
+        check_is_fitted(self)
+        base, parts = self.fitted_.contributions(to_columns(X, self.variables_), len(X))
+        return base, pd.DataFrame(parts, index=X.index)
+
+    def _start(
+        self,
+        X: pd.DataFrame,
+        y: ArrayLike,
+        treatment: ArrayLike,
+        sample_weight: ArrayLike | None,
+        exposure: ArrayLike | None,
+    ) -> _Training:
+        n = len(X)
+        self.variables_ = dict(self.variables) if self.variables is not None else infer_variables(X)
+        self.n_features_in_ = X.shape[1]
+        return _Training(
+            to_columns(X, self.variables_),
+            outcome_vector(y, n, self.family.kind),
+            arm_vector(treatment, n),
+            weight_vector(sample_weight, n),
+            exposure_vector(exposure, n),
+        )
+
+
+class LinearRiskModel(_RiskModel):
+    """Ridge-penalised logistic, Poisson or linear regression on a standardised design.
+
+    Parameters
+    ----------
+    outcome : {'binary', 'count', 'continuous'}
+    variables : mapping of str to Variable, optional
+        Variables used. An empty mapping gives the event rate of each arm: the baseline to beat.
+        By default all columns, described by their dtypes.
+    spline : tuple of str
+        Variables that enter as restricted cubic splines.
+    penalties : tuple of float
+        Candidates, see `fit_glm`.
+
+    Attributes
+    ----------
+    fitted_ : FittedLinear
+    penalty_ : float
+        The penalty chosen.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> X = pd.DataFrame({"age": np.arange(40.0)})
+    >>> y = np.tile([0, 1, 1, 0], 10)
+    >>> arm = np.repeat([0, 1], 20)
+    >>> LinearRiskModel(variables={}).fit(X, y, arm).predict(X.head(1)).round(2).tolist()
+    [0.5]
+    """
+
+    def __init__(
+        self,
+        outcome: Kind = "binary",
+        variables: Mapping[str, Variable] | None = None,
+        spline: tuple[str, ...] = (),
+        penalties: tuple[float, ...] = PENALTIES,
+    ) -> None:
+        self.outcome = outcome
+        self.variables = variables
+        self.spline = spline
+        self.penalties = penalties
+
+    def fit(
+        self,
+        X: pd.DataFrame,
+        y: ArrayLike,
+        treatment: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
+    ) -> Self:
+        """Fit to both arms.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, k)
+            Baseline variables by canonical name.
+        y : array-like of shape (n,)
+        treatment : array-like of shape (n,)
+            1 for treated, 0 for control.
+        sample_weight, exposure : array-like of shape (n,), optional
+
+        Raises
+        ------
+        InputError
+            If a column is missing, or an array is not finite, not of n values or outside what it can be.
+        """
+        columns, y, treatment, weight, exposure = self._start(X, y, treatment, sample_weight, exposure)
+        design = LinearDesign.learn(columns, self.variables_, spline=self.spline, weight=weight)
+        fit = fit_glm(
+            self.family,
+            design.matrix(columns, len(X)),
+            y,
+            free=treatment[:, None],
+            weight=weight,
+            exposure=exposure,
+            penalties=self.penalties,
+        )
+        self.fitted_ = FittedLinear(design, fit.coefficients[1:], fit.intercept, float(fit.coefficients[0]))
+        self.penalty_ = fit.penalty
+        return self
+
+
+class BoostedRiskModel(_RiskModel):
+    """Shallow, shrunken XGBoost beside an arm main effect that the trees cannot split on.
+
+    Parameters
+    ----------
+    outcome : {'binary', 'count', 'continuous'}
+    variables : mapping of str to Variable, optional
+        As in `LinearRiskModel`.
+    harmful : bool, default True
+        Whether a higher outcome is worse; turns the dictionary's directions into monotone constraints.
+    rounds : int, default 200
+    device : str, default 'cpu'
+        XGBoost's device.
+    """
+
+    def __init__(
+        self,
+        outcome: Kind = "binary",
+        variables: Mapping[str, Variable] | None = None,
+        harmful: bool = True,
+        rounds: int = 200,
+        device: str = "cpu",
+    ) -> None:
+        self.outcome = outcome
+        self.variables = variables
+        self.harmful = harmful
+        self.rounds = rounds
+        self.device = device
+
+    def fit(
+        self,
+        X: pd.DataFrame,
+        y: ArrayLike,
+        treatment: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
+    ) -> Self:
+        """Fit to both arms: intercept and arm effect first, then trees on what they leave.
+
+        Parameters and errors are those of `LinearRiskModel.fit`; here at least one variable is needed.
+        """
+        import xgboost
+
+        n = len(X)
+        columns, y, treatment, weight, exposure = self._start(X, y, treatment, sample_weight, exposure)
+        if not columns:
+            raise InputError(
+                "BoostedRiskModel: expected at least one variable, none came. "
+                "For the event rate alone use LinearRiskModel(variables={})."
+            )
+        start = fit_glm(self.family, np.empty((n, 0)), y, free=treatment[:, None], weight=weight, exposure=exposure)
+        margin = start.intercept + start.coefficients[0] * treatment
+        design = TreeDesign.learn(self.variables_)
+        data = xgboost.DMatrix(
+            design.matrix(columns, n),
+            label=y,
+            weight=weight,
+            base_margin=margin if exposure is None else margin + np.log(exposure),
+            nthread=1,
+        )
+        settings = {
+            **TREE_SETTINGS,
+            "objective": _OBJECTIVES[self.outcome],
+            "base_score": _NEUTRAL[self.outcome],
+            "monotone_constraints": self._constraints(design),
+            "device": self.device,
+            "nthread": 1,
+            "seed": 0,
+        }
+        booster = xgboost.train(settings, data, num_boost_round=self.rounds)
+        self.fitted_ = FittedTrees(design, booster, start.intercept, float(start.coefficients[0]))
+        return self
+
+    def _constraints(self, design: TreeDesign) -> tuple[int, ...]:
+        sign = 1 if self.harmful else -1
+        return tuple(
+            0 if self.variables_[owner].kind == "categorical" else sign * self.variables_[owner].direction
+            for owner in design.owners
+        )
