@@ -1,0 +1,196 @@
+"""What a prediction says: frozen records with one JSON form."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+def answer_columns(measure: str, simulated: bool) -> dict[str, type]:
+    """Return names and types of the columns of a table of answers, in their order.
+
+    Parameters
+    ----------
+    measure : {'risk', 'rate', 'mean'}
+        What is predicted.
+    simulated : bool
+        Whether each row begins with the notice of a model trained on simulated patients.
+
+    Examples
+    --------
+    >>> list(answer_columns("risk", simulated=False))[:4]
+    ['patient_id', 'status', 'risk_untreated', 'risk_untreated_low']
+    """
+    numbers = [
+        f"{name}{end}"
+        for name in (f"{measure}_untreated", f"{measure}_treated", "benefit")
+        for end in ("", "_low", "_high")
+    ]
+    texts = ["evidence", "warnings", "message", "model", "model_digest", "intended_use"]
+    first = ["notice"] if simulated else []
+    return {
+        **dict.fromkeys([*first, "patient_id", "status"], str),
+        **dict.fromkeys(numbers, float),
+        **dict.fromkeys(texts, str),
+    }
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why the risk differs from the average training patient's.
+
+    Attributes
+    ----------
+    contribution : float
+        Share of the linear predictor (log-odds for a risk); all shares add up.
+    points : float
+        Change of the untreated risk, rate or mean when this share is left out.
+    """
+
+    variable: str
+    label: str
+    value: float | str | None
+    unit: str
+    direction: str
+    contribution: float
+    points: float
+
+    def sentence(self, measure: str) -> str:
+        """Return the reason in words, the change in percentage points for a risk."""
+        value = "missing" if self.value is None else self.value if isinstance(self.value, str) else f"{self.value:.3g}"
+        unit = f" {self.unit}" if self.unit and self.value is not None else ""
+        change = f"{100 * self.points:+.1f} percentage points" if measure == "risk" else f"{self.points:+.3g}"
+        return f"{self.label} {value}{unit} {self.direction} it ({change})"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one patient.
+
+    Attributes
+    ----------
+    status : {'ok', 'out_of_scope'}
+    measure : {'risk', 'rate', 'mean'}
+        What `untreated` and `treated` are; names the keys of `to_dict`, such as ``risk_untreated``.
+    untreated, treated, benefit : Interval or None
+        Outcome without and with treatment, and the absolute benefit (positive: helped). Out of scope only the first
+        is given.
+    individual_benefit : Interval or None
+        Exploratory individual estimate, at evidence level "suggestive" only.
+    evidence, evidence_sentence : str
+        How credible individual differences of the effect are.
+    reasons : tuple of Reason
+        The strongest, by contribution; empty where the model knows no covariate.
+    reasons_sentence : str
+        What the reasons are about, or why there are none.
+    imputed, warnings : tuple of str
+    notice : str
+        First thing to show; not empty for a model trained on simulated patients.
+    model : dict
+        Name, digest, training size, validation.
+    """
+
+    patient_id: str | None
+    status: str
+    measure: str
+    untreated: Interval
+    treated: Interval | None
+    benefit: Interval | None
+    individual_benefit: Interval | None
+    evidence: str
+    evidence_sentence: str
+    reasons: tuple[Reason, ...]
+    reasons_sentence: str
+    imputed: tuple[str, ...]
+    warnings: tuple[str, ...]
+    notice: str
+    intended_use: str
+    outcome: str
+    arms: tuple[str, str]
+    model: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def risk_untreated(self) -> float:
+        """Outcome without treatment."""
+        return self.untreated.value
+
+    @property
+    def risk_treated(self) -> float | None:
+        """Outcome with treatment."""
+        return self.treated.value if self.treated else None
+
+    @property
+    def number_needed_to_treat(self) -> float | None:
+        """Patients to treat for one to be helped; None where there is no benefit or the outcome is not a risk."""
+        if self.measure != "risk" or self.benefit is None or self.benefit.value <= 0:
+            return None
+        return 1 / self.benefit.value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; ``notice`` comes first for a model trained on simulated patients."""
+        answer: dict[str, Any] = {"notice": self.notice} if self.notice else {}
+        answer |= {"patient_id": self.patient_id, "status": self.status, "outcome": self.outcome}
+        for name, interval in (
+            (f"{self.measure}_untreated", self.untreated),
+            (f"{self.measure}_treated", self.treated),
+            ("benefit", self.benefit),
+            ("individual_benefit", self.individual_benefit),
+        ):
+            answer[name] = interval.value if interval else None
+            answer[f"{name}_low"] = interval.low if interval else None
+            answer[f"{name}_high"] = interval.high if interval else None
+        answer |= {
+            "number_needed_to_treat": self.number_needed_to_treat,
+            "evidence": self.evidence,
+            "evidence_sentence": self.evidence_sentence,
+            "reasons": [asdict(reason) for reason in self.reasons],
+            "reasons_sentence": self.reasons_sentence,
+            "imputed": list(self.imputed),
+            "warnings": list(self.warnings),
+            "arms": {"untreated": self.arms[0], "treated": self.arms[1]},
+            "model": self.model,
+            "intended_use": self.intended_use,
+        }
+        return answer
+
+    def to_text(self) -> str:
+        """Return the answer as plain text for a terminal or a printout."""
+        lines = [self.notice] if self.notice else []
+        lines.append(f"{self.outcome}{f' (patient {self.patient_id})' if self.patient_id else ''}")
+        plain, points = (" %", " percentage points") if self.measure == "risk" else ("", "")
+        rows = [
+            (f"with {self.arms[0]}", self.untreated, plain),
+            (f"with {self.arms[1]}", self.treated, plain),
+            ("benefit", self.benefit, points),
+            ("individual estimate, exploratory", self.individual_benefit, points),
+        ]
+        shown = [(label, interval, unit) for label, interval, unit in rows if interval is not None]
+        width = max(*(len(label) for label, _, _ in shown), len("number needed to treat"))
+        lines += [f"  {label:<{width}}  {self._amount(interval)}{unit}" for label, interval, unit in shown]
+        if (need := self.number_needed_to_treat) is not None:
+            lines.append(f"  {'number needed to treat':<{width}}  {need:.1f}")
+        lines.append(self.evidence_sentence)
+        lines.append(self.reasons_sentence)
+        lines += [f"  {reason.sentence(self.measure)}" for reason in self.reasons]
+        lines += [f"! {warning}" for warning in self.warnings]
+        model = self.model
+        lines.append(
+            f"Model {model.get('name')} {model.get('version') or ''} ({model.get('digest', '')[:12]}), trained on "
+            f"{model.get('training_patients')} {model.get('data')} patients with {model.get('training_events')} events."
+        )
+        return "\n".join([*lines, self.intended_use])
+
+    def _amount(self, interval: Interval) -> str:
+        if self.measure == "risk":
+            value, low, high = (100 * part for part in (interval.value, interval.low, interval.high))
+            return f"{value:.1f} ({low:.1f} to {high:.1f})"
+        return f"{interval.value:.3g} ({interval.low:.3g} to {interval.high:.3g})"

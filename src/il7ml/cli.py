@@ -1,0 +1,258 @@
+"""The command line. Each command makes one call and prints; nothing is computed here.
+
+Exit codes: 0 done, 1 our fault, 2 bad input, 3 out of scope, 4 a bundle refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from il7ml import __version__
+from il7ml.errors import Il7mlError, InputError, OutOfScopeError
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    # Several libraries' threads inside several worker processes make a small machine slower, not faster.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except Il7mlError as error:
+        print(f"il7ml: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("il7ml: interrupted. Nothing was left half written.", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone; Python would complain once more when it flushes on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the last door: whatever comes is our fault, and is said so
+        if os.environ.get("IL7ML_DEBUG"):
+            raise
+        # An unexpected error's own text may hold values, so only its kind is shown.
+        print(
+            f"il7ml: failed unexpectedly ({type(error).__name__}). This is a fault of il7ml: please report it with the "
+            "output of the same command under IL7ML_DEBUG=1.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="il7ml",
+        description="Risk of secondary infection and effect of IL-7 in critically ill patients with lymphopenia.",
+        epilog="Research use only. Start with: il7ml check data/il7_trial/study.yaml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"il7ml {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    check = _command(commands, "check", _check, "show what a study's data hold, or everything that is wrong with them")
+    check.add_argument("study", type=Path, metavar="STUDY", help="study file, or the folder that holds study.yaml")
+    _example(check, "il7ml check data/cgd/study.yaml")
+
+    simulate = _command(
+        commands, "simulate", _simulate, "write a simulated IL-7 trial: patients, labs, events, study.yaml"
+    )
+    simulate.add_argument("--n", type=int, default=109, help="patients (default 109)")
+    simulate.add_argument("--seed", type=int, default=0, help="seed (default 0)")
+    simulate.add_argument(
+        "--scenario", default="published", help="published, patients, null, strong_modifier, or a file"
+    )
+    simulate.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the tables")
+    simulate.add_argument("--truth", type=Path, metavar="DIR", help="another folder for the true risks and effects")
+    simulate.add_argument("--format", choices=["parquet", "csv"], default="parquet")
+    _example(simulate, "il7ml simulate --n 109 --seed 1 --scenario strong_modifier --out trial --truth truth")
+
+    train = _command(
+        commands, "train", _train, "train, validate, explain, track and register models; prints the run id last"
+    )
+    train.add_argument("config", type=Path, metavar="CONFIG", help="training config (YAML)")
+    _settings(train)
+    _example(train, "il7ml train configs/cgd.yaml --set validation.repeats=20")
+
+    analyze = _command(commands, "analyze", _analyze, "analyse all endpoints of a trial (comes with a later version)")
+    analyze.add_argument("config", type=Path, metavar="CONFIG")
+    analyze.add_argument("--out", type=Path, metavar="DIR")
+    _example(analyze, "il7ml analyze configs/il7_trial.yaml --out results")
+
+    predict = _command(
+        commands, "predict", _predict, "risk without and with treatment for a patient or a table of patients"
+    )
+    predict.add_argument(
+        "--model", default="champion", metavar="URI", help="champion, a run id, models:/NAME@ALIAS, a folder"
+    )
+    predict.add_argument("--uri", help="tracking store (default: the project's, or MLFLOW_TRACKING_URI)")
+    predict.add_argument("--patient", metavar="FILE.json", help="one patient; - reads standard input")
+    predict.add_argument("--in", dest="table", type=Path, metavar="TABLE", help="patients as CSV or Parquet")
+    predict.add_argument("--out", type=Path, metavar="TABLE", help="where the answers go, CSV or Parquet")
+    predict.add_argument("--format", choices=["text", "json"], default="text")
+    _example(predict, "il7ml predict --patient data/il7_trial/patient.json --format json")
+
+    promote = _command(commands, "promote", _promote, "make a run's model the champion that predict uses by default")
+    promote.add_argument("model", metavar="RUN", help="run id or models:/NAME/VERSION")
+    promote.add_argument("--uri", help="tracking store (default: the project's, or MLFLOW_TRACKING_URI)")
+    _example(promote, "il7ml promote 3f2c9d1e...")
+
+    ui = _command(commands, "ui", _ui, "open the MLflow pages over the project's runs")
+    ui.add_argument("--uri", help="tracking store (default: the project's, or MLFLOW_TRACKING_URI)")
+    ui.add_argument("--host", default="127.0.0.1")
+    ui.add_argument("--port", type=int, default=5000)
+    _example(ui, "il7ml ui --port 5001")
+
+    demo = _command(commands, "demo", _demo, "train the two demonstration models, promote them, predict a patient")
+    demo.add_argument("--fast", action="store_true", help="smaller resampling, same road")
+    _example(demo, "il7ml demo --fast")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[:1].upper()}{text[1:]}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _example(parser: argparse.ArgumentParser, example: str) -> None:
+    parser.epilog = f"Example: {example}"
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a config key, for example validation.folds=10; may be repeated",
+    )
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from il7ml.checking import check
+
+    print(check(arguments.study))
+    return 0
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from il7ml.data.simulator import write_trial
+
+    written = write_trial(
+        arguments.n,
+        arguments.seed,
+        arguments.scenario,
+        arguments.out,
+        format=arguments.format,
+        truth=arguments.truth,
+    )
+    print("Simulated patients: demonstration only, not for any patient.")
+    for path in written:
+        print(path)
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from il7ml.config import RunConfig
+    from il7ml.progress import report
+    from il7ml.tracking import summary
+    from il7ml.training import train
+
+    config = RunConfig.from_file(arguments.config, arguments.overrides)
+    run = train(config, steps=report, root=arguments.config.parent)
+    print(summary(run.result))
+    print(f"model {run.model_name} version {run.model_version}")
+    print(run.run_id)
+    return 0
+
+
+def _analyze(arguments: argparse.Namespace) -> int:
+    raise InputError("analyze comes with a later version. For effects on one endpoint use: il7ml train CONFIG.")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    if (arguments.patient is None) == (arguments.table is None):
+        raise InputError("predict: give either --patient FILE.json or --in TABLE with --out TABLE.")
+    if (arguments.table is None) != (arguments.out is None):
+        raise InputError("predict: --in TABLE and --out TABLE go together.")
+    from il7ml.predictor import load_predictor
+
+    predictor = load_predictor(arguments.model, uri=arguments.uri)
+    if arguments.table is not None:
+        counts = predictor.predict_file(arguments.table, arguments.out)
+        if predictor.simulated:
+            print(predictor.notice)
+        print(", ".join(f"{count} {status}" for status, count in counts.items()), "->", arguments.out)
+        return 0
+    prediction = predictor.predict(_read_patient(arguments.patient))
+    if arguments.format == "json":
+        print(json.dumps(prediction.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        print(prediction.to_text())
+    return OutOfScopeError.exit_code if prediction.status == "out_of_scope" else 0
+
+
+def _read_patient(source: str) -> dict[str, object]:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"--patient {source}: cannot be read ({reason}). Check the path.") from None
+    try:
+        patient = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(f"--patient {source}: not valid JSON. Expected an object of variables and values.") from None
+    if not isinstance(patient, dict):
+        raise InputError(
+            f"--patient {source}: expected one JSON object of variables and values, got {type(patient).__name__}."
+        )
+    return patient
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    from il7ml.tracking import promote
+
+    model = promote(arguments.model, arguments.uri)
+    print(f"champion: {model.name} version {model.version}")
+    return 0
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    import subprocess
+
+    from il7ml.tracking import resolve_uri, ui_command
+
+    command, environment = ui_command(resolve_uri(arguments.uri), arguments.host, arguments.port)
+    print(
+        f"MLflow opens at http://{arguments.host}:{arguments.port} in its GenAI view: choose 'Model training' at the top "
+        "left, then an experiment. Stop with Ctrl-C."
+    )
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from il7ml.demo import demo
+
+    demo(fast=arguments.fast)
+    return 0

@@ -1,0 +1,414 @@
+"""From a bundle and a patient to a careful answer. Never sees training, scikit-learn or MLflow (given a folder)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from il7ml import texts
+from il7ml.answer import Interval, Prediction, Reason, answer_columns
+from il7ml.bundle import Bundle, CardVariable, load_bundle
+from il7ml.errors import InputError
+from il7ml.family import FAMILIES, Family
+from il7ml.features.columns import DERIVED, Columns, complete
+from il7ml.models.fitted import Floats
+from il7ml.patient import parse_patient, parse_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_REASONS = 5
+_UNUSUAL = 97.5
+_CHUNK = 100_000  # rows of a table scored at once, so that memory stays bounded
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Vectorised answer for n patients."""
+
+    untreated: Floats  # (3, n): value, low, high
+    treated: Floats
+    benefit: Floats
+    individual: Floats | None
+    percentile: Floats
+
+
+class Predictor:
+    """A loaded model. Immutable, hence safe to use from several threads.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    version : str, optional
+        Registry version, where there is one.
+    """
+
+    def __init__(self, bundle: Bundle, version: str | None = None) -> None:
+        self._bundle = bundle
+        self._version = version
+        self._inputs = {name: entry for name, entry in bundle.card.variables.items() if name not in DERIVED}
+
+    @property
+    def bundle(self) -> Bundle:
+        """The model's parts."""
+        return self._bundle
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the model was trained on simulated patients."""
+        return self._bundle.card.simulated
+
+    @property
+    def notice(self) -> str:
+        """What every answer begins with; empty for a model trained on real patients."""
+        return texts.SIMULATED if self.simulated else ""
+
+    @property
+    def inputs(self) -> dict[str, CardVariable]:
+        """What can be asked of a patient: variables by canonical name."""
+        return dict(self._inputs)
+
+    def predict(self, patient: Mapping[str, Any]) -> Prediction:
+        """Answer for one patient.
+
+        Parameters
+        ----------
+        patient : mapping
+            Canonical variable names to values in canonical units; ``patient_id`` may stand beside them.
+            A missing optional value is left out or None.
+
+        Raises
+        ------
+        InputError
+            For an unknown variable, an impossible value, a value that looks like another unit, or a missing
+            required one. Values are not repeated in the message.
+        """
+        values = dict(patient)
+        patient_id = values.pop("patient_id", None)
+        columns, unused = parse_patient(values, self._inputs)
+        scores = self._score(columns, 1)
+        return self._answer(None if patient_id is None else str(patient_id), columns, scores, 0, unused)
+
+    def predict_table(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Answer for a table of patients: same order, a status for each row; a bad row spoils no other.
+
+        Parameters
+        ----------
+        table : DataFrame
+            One row a patient, columns by canonical name, optionally ``patient_id``.
+
+        Returns
+        -------
+        DataFrame
+            ``patient_id, status, <measure>_untreated, ..., benefit_high, evidence, warnings, message, notice``.
+
+        Raises
+        ------
+        InputError
+            If a column looks like a misspelt variable or a required one is missing. Other columns are left aside.
+        """
+        ids = table["patient_id"] if "patient_id" in table.columns else None
+        parsed = parse_table(table.drop(columns="patient_id", errors="ignore"), self._inputs)
+        good = np.array([not problem for problem in parsed.problems], dtype=bool)
+        rows = np.flatnonzero(good)
+        result = self._empty_answers(len(table), ids)
+        for start in range(0, rows.size, _CHUNK):
+            some = rows[start : start + _CHUNK]
+            self._fill_answers(result, {name: column[some] for name, column in parsed.columns.items()}, some)
+        result["message"] = parsed.problems
+        return result
+
+    def predict_file(self, source: Path, target: Path) -> dict[str, int]:
+        """Answer for a table in a file, writing another; the target appears complete or not at all.
+
+        Returns
+        -------
+        dict of str to int
+            Number of rows by status.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read or written, or the table as a whole is wrong.
+        """
+        from il7ml.data.tables import read_table, write_table
+
+        if source.resolve() == target.resolve():
+            raise InputError("--out: expected another file than --in. The patients' table is not overwritten.")
+        answers = self.predict_table(read_table(source))
+        write_table(answers, target)
+        counts = answers["status"].value_counts()
+        return {str(status): int(count) for status, count in counts.items()}
+
+    def _empty_answers(self, n: int, ids: pd.Series | None) -> pd.DataFrame:
+        import pandas as pd
+
+        card = self._bundle.card
+        columns = answer_columns(FAMILIES[card.kind].measure, card.simulated)
+        frame = pd.DataFrame({name: np.full(n, np.nan if kind is float else "") for name, kind in columns.items()})
+        if card.simulated:
+            frame["notice"] = texts.SIMULATED
+        frame["patient_id"] = [str(k) for k in (range(1, n + 1) if ids is None else ids)]
+        frame["status"] = "error"
+        frame["evidence"] = card.evidence
+        frame["model"] = card.model_name
+        frame["model_digest"] = self._bundle.digest
+        frame["intended_use"] = texts.INTENDED_USE
+        return frame
+
+    def _fill_answers(self, result: pd.DataFrame, columns: Columns, rows: NDArray[np.intp]) -> None:
+        scores = self._score(columns, rows.size)
+        measure = FAMILIES[self._bundle.card.kind].measure
+        outside = [self._outside_eligibility(columns, row) for row in range(rows.size)]
+        eligible = np.array([not names for names in outside], dtype=bool)
+        result.loc[rows, "status"] = np.where(eligible, "ok", "out_of_scope")
+        for name, values in (
+            ("untreated", scores.untreated),
+            ("treated", scores.treated),
+            ("benefit", scores.benefit),
+        ):
+            column = name if name == "benefit" else f"{measure}_{name}"
+            for part, end in enumerate(("", "_low", "_high")):
+                keep = values[part] if name == "untreated" else np.where(eligible, values[part], np.nan)
+                result.loc[rows, f"{column}{end}"] = keep
+        result.loc[rows, "warnings"] = [
+            "; ".join(self._warnings(columns, row, outside[row], float(scores.percentile[row])))
+            for row in range(rows.size)
+        ]
+
+    def _score(self, columns: Columns, n: int) -> _Scores:
+        bundle, card = self._bundle, self._bundle.card
+        family = FAMILIES[card.kind]
+        filled = complete(columns, {name: entry.variable for name, entry in card.variables.items()})
+        z = float(ndtri(0.5 + card.level / 2))
+        eta = bundle.risk.linear_predictor(filled, n)
+        drawn = self._refit_predictors(columns, n)
+        shift = bundle.refits.theta[:, None]
+        untreated = _around(family, eta, drawn, z)
+        treated = _around(family, eta + card.theta, drawn + shift, z)
+        sign = 1.0 if card.harmful else -1.0
+        benefit = sign * (untreated[0] - treated[0])
+        spread = (family.mean(drawn) - family.mean(drawn + shift)).std(axis=0, ddof=1)
+        answer = np.array([benefit, benefit - z * spread, benefit + z * spread])
+        individual = self._individual(filled, n, sign, z) if card.evidence != "none" else None
+        if card.evidence == "credible" and individual is not None:
+            answer, individual = individual, None
+            treated = untreated[0] - sign * answer[[0, 2, 1] if sign > 0 else [0, 1, 2]]
+        if card.kind == "binary":
+            answer, treated = np.clip(answer, -1, 1), np.clip(treated, 0, 1)
+        return _Scores(untreated, treated, answer, individual, self._percentiles(filled, n))
+
+    def _refit_predictors(self, columns: Columns, n: int) -> Floats:
+        """Return the refits' linear predictors (refits, n); each draws anew what the patient's record lacks."""
+        card, refits = self._bundle.card, self._bundle.refits
+        variables = {name: entry.variable for name, entry in card.variables.items()}
+        gaps = [name for name in self._inputs if np.isnan(columns[name]).any()]
+        if not gaps:
+            filled = complete(columns, variables)
+            return np.array([model.linear_predictor(filled, n) for model in refits.models])
+        rows = []
+        for number, model in enumerate(refits.models):
+            drawn = dict(columns)
+            for place, name in enumerate(gaps):
+                value = _draw(card.variables[name], number, place)
+                drawn[name] = np.where(np.isnan(columns[name]), value, columns[name])
+            rows.append(model.linear_predictor(complete(drawn, variables), n))
+        return np.array(rows)
+
+    def _individual(self, columns: Columns, n: int, sign: float, z: float) -> Floats:
+        effect, refits = self._bundle.effect, self._bundle.effect_refits
+        value = -sign * effect.linear_predictor(columns, n)
+        matrix = effect.design.matrix(columns, n)
+        spread = z * (refits.intercepts[:, None] + refits.coefficients @ matrix.T).std(axis=0, ddof=1)
+        return np.array([value, value - spread, value + spread])
+
+    def _percentiles(self, columns: Columns, n: int) -> Floats:
+        """Return where each patient's distance from the training centre lies among the training patients' (0-100)."""
+        matrix = self._bundle.reference.matrix(columns, n)
+        distance = np.einsum("ij,jk,ik->i", matrix, self._bundle.precision, matrix)
+        quantiles = self._bundle.card.distance_quantiles
+        return np.asarray(np.interp(distance, quantiles, np.linspace(0, 100, len(quantiles))))
+
+    def _answer(
+        self, patient_id: str | None, columns: Columns, scores: _Scores, row: int, unused: tuple[str, ...]
+    ) -> Prediction:
+        card = self._bundle.card
+        outside = self._outside_eligibility(columns, row)
+        individual = scores.individual
+        reasons = self._reasons(columns, row)
+        return Prediction(
+            patient_id=patient_id,
+            status="out_of_scope" if outside else "ok",
+            measure=FAMILIES[card.kind].measure,
+            untreated=_interval(scores.untreated, row),
+            treated=None if outside else _interval(scores.treated, row),
+            benefit=None if outside else _interval(scores.benefit, row),
+            individual_benefit=None if outside or individual is None else _interval(individual, row),
+            evidence=card.evidence,
+            evidence_sentence=texts.EVIDENCE[card.evidence],
+            reasons=reasons,
+            reasons_sentence=texts.REASONS if reasons else texts.NO_REASONS,
+            imputed=tuple(name for name in self._inputs if np.isnan(columns[name][row])),
+            warnings=(
+                *self._warnings(columns, row, outside, float(scores.percentile[row])),
+                *([texts.UNUSED.format(names=", ".join(unused))] if unused else []),
+            ),
+            notice=self.notice,
+            intended_use=texts.INTENDED_USE,
+            outcome=card.endpoint_title,
+            arms=(card.control_label, card.treated_label),
+            model=self.describe(),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, version, digest, origin and validation of the model."""
+        card = self._bundle.card
+        return {
+            "name": card.model_name,
+            "version": self._version,
+            "digest": self._bundle.digest,
+            "data": "simulated" if card.simulated else "real",
+            "study": card.study_title,
+            "risk_model": card.risk_model,
+            "training_patients": card.n,
+            "training_events": card.events,
+            "validation": {name: estimate.model_dump() for name, estimate in card.validation.items()},
+            "average_effect": card.average_effect.model_dump(),
+            "il7ml": card.il7ml_version,
+        }
+
+    def _outside_eligibility(self, columns: Columns, row: int) -> list[str]:
+        outside = []
+        for name, (low, high) in self._bundle.card.eligibility.items():
+            value = columns[name][row]
+            if (low is not None and value < low) or (high is not None and value > high):
+                outside.append(name)
+        return outside
+
+    def _warnings(self, columns: Columns, row: int, outside: list[str], percentile: float) -> tuple[str, ...]:
+        card = self._bundle.card
+        found, missing = [], []
+        if outside:
+            labels = ", ".join(card.variables[name].variable.term.lower() for name in outside)
+            found.append(texts.OUT_OF_SCOPE.format(variables=labels))
+        for name in self._inputs:
+            entry, value = card.variables[name], columns[name][row]
+            if np.isnan(value):
+                missing.append(entry.variable.term)
+            elif entry.low is not None and entry.high is not None and not entry.low <= value <= entry.high:
+                unit = f" {entry.variable.unit}" if entry.variable.unit else ""
+                found.append(
+                    texts.EXTRAPOLATION.format(label=entry.variable.term, low=entry.low, high=entry.high, unit=unit)
+                )
+        if missing:
+            found.append(texts.IMPUTED.format(labels=", ".join(missing)))
+        if percentile >= _UNUSUAL:
+            found.append(texts.UNUSUAL.format(percentile=percentile))
+        return tuple(found)
+
+    def _reasons(self, columns: Columns, row: int) -> tuple[Reason, ...]:
+        card = self._bundle.card
+        family = FAMILIES[card.kind]
+        one = {name: column[row : row + 1] for name, column in columns.items()}
+        filled = complete(one, {name: entry.variable for name, entry in card.variables.items()})
+        base, parts = self._bundle.risk.contributions(filled, 1)
+        total = base + sum(float(part[0]) for part in parts.values())
+        ranked = sorted(parts.items(), key=lambda item: -abs(item[1][0]))[:_REASONS]
+        return tuple(
+            self._reason(name, float(part[0]), float(filled[name][0]), family, total)
+            for name, part in ranked
+            if abs(part[0]) > 1e-9
+        )
+
+    def _reason(self, name: str, share: float, value: float, family: Family, total: float) -> Reason:
+        variable = self._bundle.card.variables[name].variable
+        points = float(family.mean(total) - family.mean(total - share))
+        shown: float | str | None = None if math.isnan(value) else value
+        if shown is not None and variable.kind == "categorical":
+            shown = variable.levels[int(value)]
+        elif shown is not None and variable.kind == "binary":
+            shown = "yes" if value else "no"
+        return Reason(name, variable.term, shown, variable.unit, texts.DIRECTION[1 if share > 0 else -1], share, points)
+
+
+def load_predictor(model: str | Path = "champion", *, uri: str | None = None) -> Predictor:
+    """Load a model by registry alias, run id or bundle folder.
+
+    Parameters
+    ----------
+    model : str or Path
+        ``champion`` (the store's default model), a run id, ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or a
+        folder. Only a folder works without MLflow.
+    uri : str, optional
+        Tracking store; by default the project's own.
+
+    Raises
+    ------
+    InputError
+        If the model is not known.
+    BundleRefusedError
+        If the bundle was altered or is of another version.
+    """
+    folder = Path(model)
+    if (folder / "manifest.json").is_file() or folder.is_dir() or isinstance(model, Path):
+        return Predictor(load_bundle(folder))
+    from il7ml.tracking import resolve_model
+
+    found = resolve_model(str(model), uri)
+    return Predictor(load_bundle(found.folder), version=found.version)
+
+
+def predict(patient: Mapping[str, Any], model: str | Path = "champion", *, uri: str | None = None) -> Prediction:
+    """Answer for one patient with the given model; see `Predictor.predict` and `load_predictor`."""
+    return load_predictor(model, uri=uri).predict(patient)
+
+
+class _PyfuncModel:
+    """The face that MLflow shows: a frame in, a frame out."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return `Predictor.predict_table` of the frame."""
+        return self._predictor.predict_table(model_input)
+
+
+def _load_pyfunc(path: str) -> _PyfuncModel:
+    """MLflow's entry point (``loader_module``): `path` is the bundle folder."""
+    return _PyfuncModel(load_predictor(Path(path)))
+
+
+def _around(family: Family, centre: Floats, drawn: Floats, z: float) -> Floats:
+    """Return value, low and high on the outcome's scale from a spread on the link scale, shape (3, n)."""
+    spread = z * drawn.std(axis=0, ddof=1)
+    return np.array([family.mean(centre), family.mean(centre - spread), family.mean(centre + spread)])
+
+
+def _draw(entry: CardVariable, refit: int, place: int) -> float:
+    """Return a plausible value of a missing variable for one refit: evenly over its training distribution.
+
+    Golden-ratio steps cover the distribution evenly and differ between variables; no chance is involved, so that the
+    same patient always gets the same answer.
+    """
+    u = ((refit + 1) * 0.6180339887498949 + (place + 1) * 0.7548776662466927) % 1.0
+    if entry.shares:
+        level = int(np.searchsorted(np.cumsum(entry.shares), u))
+        return float(min(level, len(entry.shares) - 1))
+    grid = np.linspace(0.05, 0.95, len(entry.quantiles))
+    return float(np.interp(u, grid, entry.quantiles))
+
+
+def _interval(scores: NDArray[np.float64], row: int) -> Interval:
+    value, low, high = (float(scores[part, row]) for part in range(3))
+    return Interval(value, low, high)
+
+
+__all__ = ["Prediction", "Predictor", "Reason", "load_predictor", "predict"]

@@ -1,0 +1,356 @@
+"""From a config to a tracked run: read, cross-validate, judge, fit, explain, log, register."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from il7ml import __version__, plots, texts
+from il7ml.assessment import EffectAssessment, RiskAssessment, assess_effect, assess_risk, sample_size_verdict
+from il7ml.bundle import FORMAT, Bundle, Card, CardVariable, EffectRefits, Refits
+from il7ml.config import RunConfig
+from il7ml.data.cohort import Cohort
+from il7ml.data.description import endpoint_counts, missing_by_arm, table_one
+from il7ml.data.loading import load_cohort
+from il7ml.endpoints.outcome import Outcome, learning_outcome
+from il7ml.explanation import explain, importance
+from il7ml.family import FAMILIES
+from il7ml.features.columns import DERIVED, Columns, to_columns
+from il7ml.features.selection import select_variables
+from il7ml.models.catalog import Setting
+from il7ml.models.crossfit import Sample, cross_validate
+from il7ml.models.dr_learner import DRLearner
+from il7ml.models.final import FinalRisk, fit_final_effect, fit_final_risk, fit_whole
+from il7ml.models.reference import fit_reference
+from il7ml.parallel import Progress, available_cores, spawn
+from il7ml.result import TrainedRun, TrainingResult
+from il7ml.schema import Variable
+from il7ml.tracking import open_run, resolve_uri, run_items
+
+#: Opens a progress display for a named step.
+Steps = Callable[[str], AbstractContextManager[Progress | None]]
+
+_LYMPHOCYTES = ("absolute_lymphocyte_count", "cd4_count")
+
+
+class Prepared(NamedTuple):
+    """A config's data, checked and ready for learning."""
+
+    config: RunConfig
+    cohort: Cohort
+    outcome: Outcome
+    sample: Sample
+    setting: Setting
+    notes: tuple[str, ...]
+
+    @property
+    def columns(self) -> Columns:
+        """The features of all patients, derived ones included."""
+        return to_columns(self.sample.X, self.setting.variables)
+
+
+def train(
+    config: RunConfig | str | Path,
+    *,
+    cohort: Cohort | None = None,
+    steps: Steps | None = None,
+    root: Path | None = None,
+) -> TrainedRun:
+    """Train, validate, explain, track and register the models of a config.
+
+    Parameters
+    ----------
+    config : RunConfig or path
+    cohort : Cohort, optional
+        Patients that are loaded already; by default the config's study is read.
+    steps : callable, optional
+        Opens a progress display for each step.
+    root : Path, optional
+        Folder from which the project root is looked for; by default the config file's, else the current one.
+
+    Returns
+    -------
+    TrainedRun
+
+    Raises
+    ------
+    InputError
+        If config, study, data or store cannot be used. A run that was begun is marked failed.
+    """
+    if not isinstance(config, RunConfig):
+        root = root or Path(config).parent
+        config = RunConfig.from_file(config)
+    prepared = prepare(config, cohort)
+    uri = resolve_uri(config.tracking.uri, root)
+    study = prepared.cohort.study
+    tags = {"study": study.name, "endpoint": config.endpoint, "data": "simulated" if study.simulated else "real"}
+    if revision := _git_revision(root):
+        tags["mlflow.source.git.commit"] = revision
+    name = f"{study.name} {config.endpoint}{' (simulated)' if study.simulated else ''}"
+    with open_run(uri, config.tracking.experiment, name, tags) as run:
+        result = fit(prepared, steps)
+        run.log(run_items(result))
+        model = run.log_model(result.bundle, result.bundle.card.model_name, result.example)
+    return TrainedRun(run.run_id, model.name, model.version, result)
+
+
+def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
+    """Read the study, pick features and outcome, and settle which models can take part.
+
+    Raises
+    ------
+    InputError
+        For anything wrong with study, tables, endpoint or features.
+    """
+    cohort = cohort if cohort is not None else load_cohort(config.study)
+    variables = select_variables(cohort.study, config.features)
+    outcome = learning_outcome(cohort, config.endpoint)
+    lymphocytes = next((name for name in _LYMPHOCYTES if name in variables), None)
+    notes = [texts.SIMULATED] if cohort.study.simulated else []
+    if lymphocytes is None and "lymphocyte" in config.models:
+        config = config.model_copy(update={"models": tuple(name for name in config.models if name != "lymphocyte")})
+        notes.append("No lymphocyte count among the features, so the candidate 'lymphocyte' takes no part.")
+    if outcome.unknown:
+        notes.append(f"{outcome.unknown} patients without a known outcome are accounted for by weights.")
+    sample = Sample(
+        X=cohort.baseline,
+        y=outcome.y,
+        treatment=cohort.treatment,
+        propensity=cohort.propensity,
+        weight=outcome.weight,
+        exposure=outcome.exposure,
+    )
+    setting = Setting(outcome.kind, variables, lymphocytes, outcome.harmful)
+    return Prepared(config, cohort, outcome, sample, setting, tuple(notes))
+
+
+def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
+    """Run the whole training in memory and return what it found; nothing is written."""
+    config, sample, setting = prepared.config, prepared.sample, prepared.setting
+    steps = steps or (lambda label: nullcontext())
+    workers = config.workers or available_cores()
+    columns = prepared.columns
+    with steps("cross-validation") as progress:
+        out_of_fold = cross_validate(
+            sample,
+            setting,
+            models=config.models,
+            learners=config.effect.learners,
+            folds=config.validation.folds,
+            repeats=config.validation.repeats,
+            effect_repeats=min(config.effect.repeats, config.validation.repeats),
+            seed=config.seed,
+            workers=workers,
+            progress=progress,
+        )
+    title = prepared.outcome.title
+    risk = assess_risk(sample, out_of_fold, setting, config, title)
+    modifiers = prepared.cohort.study.modifiers
+    effect = assess_effect(sample, columns, out_of_fold, setting, risk.selected, modifiers, config, title)
+    final_seed, effect_seed, reference_seed = spawn(config.seed, 13)[10:]
+    with steps("final models") as progress:
+        final = fit_final_risk(
+            risk.selected,
+            sample,
+            setting,
+            effect.scores,
+            refits=config.refits,
+            seed=final_seed,
+            workers=workers,
+            progress=progress,
+        )
+    learner = fit_final_effect(sample, setting, effect.scores, config.refits, np.random.default_rng(effect_seed))
+    size_text, size_table = sample_size_verdict(setting, sample, columns)
+    bundle = _bundle(prepared, columns, risk, effect, final, learner, np.random.default_rng(reference_seed))
+    explained, pictures = _explanations(prepared, columns, risk, final, learner, effect)
+    tables = {
+        "table_one": table_one(prepared.cohort),
+        "missing_data": missing_by_arm(prepared.cohort),
+        "endpoints": endpoint_counts(prepared.cohort),
+        "flow": pd.DataFrame([prepared.cohort.flow._asdict()]),
+        **risk.tables,
+        **effect.tables,
+        **({"sample_size": size_table} if len(size_table) else {}),
+        **explained,
+    }
+    study = prepared.cohort.study
+    return TrainingResult(
+        config=config,
+        study=study.name,
+        title=study.title,
+        simulated=study.simulated,
+        endpoint=config.endpoint,
+        endpoint_title=prepared.outcome.title,
+        estimand=prepared.outcome.estimand,
+        kind=setting.outcome,
+        data_digest=prepared.cohort.digest,
+        counts={
+            "n": len(prepared.cohort),
+            "n_control": prepared.cohort.flow.control,
+            "n_treated": prepared.cohort.flow.treated,
+            "events": prepared.outcome.events,
+            "features": len(setting.variables),
+        },
+        selected=risk.selected,
+        selection_reason=risk.reason,
+        evidence=effect.verdict.level,
+        evidence_reason=effect.verdict.reason,
+        sample_size=size_text,
+        metrics={**risk.metrics, **effect.metrics},
+        candidates=risk.candidates,
+        tables=tables,
+        figures={**risk.figures, **effect.figures, **pictures},
+        bundle=bundle,
+        example=_synthetic_patient(bundle.card),
+        notes=prepared.notes,
+    )
+
+
+def _explanations(
+    prepared: Prepared,
+    columns: Columns,
+    risk: RiskAssessment,
+    final: FinalRisk,
+    learner: DRLearner,
+    effect: EffectAssessment,
+) -> tuple[dict[str, pd.DataFrame], dict[str, bytes]]:
+    family, variables = FAMILIES[prepared.setting.outcome], prepared.setting.variables
+    scale = {"binary": "log odds", "count": "log rate", "continuous": prepared.outcome.unit or "outcome's unit"}
+    n, rows = prepared.sample.y.size, prepared.config.explain_rows
+    unsure = texts.EXPLORATORY_EFFECT if effect.verdict.level == "none" else ""
+    # An event rate has nothing to explain; the regression that did not beat it is shown as what it is.
+    model, note = final.fitted, ""
+    if risk.selected == "prevalence":
+        model = fit_whole("logistic", prepared.sample, prepared.setting).fitted_
+        note = texts.EXPLORATORY_RISK
+    parts = {
+        "risk": explain(model, columns, n, scale[family.kind], note=note, rows=rows),
+        "effect": explain(learner.fitted_, columns, n, f"difference in {family.measure}", note=unsure, rows=rows),
+    }
+    heads = {
+        "risk": f"What moves the predicted {family.measure}",
+        "effect": "What moves the estimated individual effect",
+    }
+    tables, figures = {}, {}
+    for name, explanation in parts.items():
+        table = importance(explanation, variables)
+        tables[f"shap_{name}"] = table
+        figures[f"shap_{name}_bar"] = plots.to_png(plots.importance_figure(table, heads[name]))
+        figures[f"shap_{name}_beeswarm"] = plots.to_png(plots.beeswarm_figure(explanation, table, heads[name]))
+    return tables, figures
+
+
+def _bundle(
+    prepared: Prepared,
+    columns: Columns,
+    risk: RiskAssessment,
+    effect: EffectAssessment,
+    final: FinalRisk,
+    learner: DRLearner,
+    rng: np.random.Generator,
+) -> Bundle:
+    config, cohort, outcome = prepared.config, prepared.cohort, prepared.outcome
+    study, setting = cohort.study, prepared.setting
+    reference = fit_reference(columns, setting.variables, len(cohort), rng)
+    eligibility = {name: limits for name, limits in study.eligibility.items() if name in setting.variables}
+    required = {*eligibility, *study.modifiers}
+    card = Card(
+        format=FORMAT,
+        il7ml_version=__version__,
+        model_name=config.tracking.model_name or f"{study.name}-{config.endpoint}",
+        study=study.name,
+        study_title=study.title,
+        simulated=study.simulated,
+        endpoint=outcome.name,
+        endpoint_title=outcome.title,
+        estimand=outcome.estimand,
+        kind=outcome.kind,
+        harmful=outcome.harmful,
+        horizon=outcome.horizon,
+        unit=outcome.unit,
+        control_label=cohort.control_label,
+        treated_label=cohort.treated_label,
+        n=len(cohort),
+        n_treated=cohort.flow.treated,
+        events=outcome.events,
+        risk_model=risk.selected,
+        evidence=effect.verdict.level,
+        evidence_sentence=texts.EVIDENCE[effect.verdict.level],
+        theta=final.theta,
+        average_effect=effect.average,
+        validation=risk.metrics,
+        variables={
+            name: _card_variable(variable, columns[name], name in required)
+            for name, variable in setting.variables.items()
+        },
+        eligibility=eligibility,
+        distance_quantiles=reference.quantiles,
+        level=config.validation.level,
+        data_digest=cohort.digest,
+        seed=config.seed,
+    )
+    return Bundle(
+        card=card,
+        risk=final.fitted,
+        refits=Refits(final.refits, final.refit_theta),
+        effect=learner.fitted_,
+        effect_refits=EffectRefits(learner.refit_coefficients_, learner.refit_intercepts_),
+        reference=reference.design,
+        precision=reference.precision,
+    )
+
+
+def _card_variable(variable: Variable, values: np.ndarray[Any, np.dtype[np.float64]], required: bool) -> CardVariable:
+    known = values[~np.isnan(values)]
+    if variable.kind == "continuous":
+        low, high = _rounded(known.min(), np.floor), _rounded(known.max(), np.ceil)
+        quantiles = tuple(float(f"{value:.3g}") for value in np.quantile(known, np.linspace(0.05, 0.95, 10)))
+        return CardVariable(variable=variable, required=required, low=low, high=high, quantiles=quantiles)
+    levels = max(len(variable.levels), 2)
+    shares = np.bincount(known.astype(int), minlength=levels) / known.size
+    return CardVariable(variable=variable, required=required, shares=tuple(float(share) for share in shares.round(3)))
+
+
+def _rounded(value: float, towards: Callable[[float], float]) -> float:
+    """Round outward to two significant digits, so that the card shows a range and no patient's value."""
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** (np.floor(np.log10(abs(value))) - 1)
+    return float(f"{towards(value / unit) * unit:.6g}")
+
+
+def _synthetic_patient(card: Card) -> dict[str, Any]:
+    """Return a made-up patient: medians, rounded, and most frequent levels."""
+    patient: dict[str, Any] = {}
+    for name, entry in card.variables.items():
+        if name in DERIVED:
+            continue
+        if entry.variable.kind == "continuous":
+            patient[name] = float(f"{np.median(entry.quantiles):.2g}")
+        elif entry.variable.kind == "binary":
+            patient[name] = float(np.argmax(entry.shares))
+        else:
+            patient[name] = entry.variable.levels[int(np.argmax(entry.shares))]
+    return patient
+
+
+def _git_revision(root: Path | None) -> str | None:
+    """Return the source's revision where the run starts from a git checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=root or Path.cwd(),
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None
