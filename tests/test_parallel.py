@@ -1,0 +1,67 @@
+import os
+
+import numpy as np
+import pytest
+
+from il7ml.parallel import available_cores, run_tasks, spawn
+
+
+def draw(seed, size):
+    return np.random.default_rng(seed).normal(size=size)
+
+
+def fail(number):
+    if number == 2:
+        raise ValueError("task two")
+    return number
+
+
+def test_results_come_in_order_and_do_not_depend_on_workers():
+    tasks = [(seed, size) for size, seed in enumerate(spawn(5, 6), start=1)]
+    here, there = run_tasks(draw, tasks, workers=1), run_tasks(draw, tasks, workers=2)
+    assert [part.size for part in here] == [1, 2, 3, 4, 5, 6]
+    for left, right in zip(here, there, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_is_told_after_each_task(workers):
+    seen = []
+    run_tasks(pow, [(2, 1), (2, 2), (2, 3)], workers=workers, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_a_task_reaches_the_caller(workers):
+    with pytest.raises(ValueError, match="task two"):
+        run_tasks(fail, [(1,), (2,), (3,)], workers=workers)
+
+
+def test_no_tasks_give_no_results():
+    assert run_tasks(pow, [], workers=2) == []
+
+
+def test_one_worker_stays_in_this_process():
+    assert run_tasks(os.getpid, [(), ()], workers=1) == [os.getpid()] * 2
+    assert os.getpid() not in run_tasks(os.getpid, [(), ()], workers=2)
+
+
+def test_spawn_is_reproducible_and_its_seeds_are_independent():
+    first, again = spawn(3, 4), spawn(3, 4)
+    draws = [np.random.default_rng(seed).integers(2**60) for seed in first]
+    assert draws == [np.random.default_rng(seed).integers(2**60) for seed in again]
+    assert len(set(draws)) == 4
+    # More seeds do not change the first ones, so that adding repeats keeps the earlier ones.
+    assert draws == [np.random.default_rng(seed).integers(2**60) for seed in spawn(3, 9)[:4]]
+
+
+def test_spawn_leaves_the_sequence_it_is_given_alone():
+    parent = np.random.SeedSequence(3)
+    once, twice = spawn(parent, 2), spawn(parent, 2)
+    assert [seed.spawn_key for seed in once] == [seed.spawn_key for seed in twice]
+    children = [spawn(seed, 1)[0].generate_state(1)[0] for seed in once]
+    assert children[0] != children[1]
+
+
+def test_available_cores_are_those_of_the_process():
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
