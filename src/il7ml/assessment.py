@@ -356,8 +356,8 @@ def _selection_reason(name: str, best: str, table: pd.DataFrame) -> str:
     if name == best:
         return f"{MODEL_LABELS[name]} has the smallest out-of-fold loss."
     return (
-        f"{MODEL_LABELS[best]} has the smallest out-of-fold loss; {MODEL_LABELS[name]} is simpler and within one standard "
-        "error of it."
+        f"{MODEL_LABELS[best]} has the smallest out-of-fold loss; {MODEL_LABELS[name]} is simpler and within one "
+        "standard error of it."
     )
 
 

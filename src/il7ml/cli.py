@@ -245,8 +245,8 @@ def _ui(arguments: argparse.Namespace) -> int:
 
     command, environment = ui_command(resolve_uri(arguments.uri), arguments.host, arguments.port)
     print(
-        f"MLflow opens at http://{arguments.host}:{arguments.port} in its GenAI view: choose 'Model training' at the top "
-        "left, then an experiment. Stop with Ctrl-C."
+        f"MLflow opens at http://{arguments.host}:{arguments.port} in its GenAI view: choose 'Model training' at the "
+        "top left, then an experiment. Stop with Ctrl-C."
     )
     return subprocess.run(command, env=environment, check=False).returncode
 

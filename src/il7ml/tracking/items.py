@@ -147,7 +147,7 @@ def _tags(result: TrainingResult) -> Iterator[Tag]:
     yield Tag("data_digest", result.data_digest)
     yield Tag("risk_model", result.selected)
     yield Tag("verdict.heterogeneity", result.evidence)
-    yield Tag("verdict.sample_size", result.sample_size)
+    yield Tag("verdict.sample_size", result.sample_size.partition(":")[0])
     yield Tag("mlflow.note.content", summary(result))
 
 
