@@ -39,3 +39,15 @@ def test_separated_outcomes_end_in_large_finite_coefficients():
     beta = fit_weighted(FAMILIES["binary"], sm.add_constant(x), as_outcome([0, 0, 1, 1], "binary"), np.ones((2, 4)))
     assert np.isfinite(beta).all()
     assert (beta[:, 1] > 5).all()
+
+
+def test_means_of_any_size_are_fitted_exactly() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=200)
+    y = 4000 + 250 * x + rng.normal(size=200)
+    design = np.column_stack([np.ones_like(x), x])
+    weights = rng.integers(0, 3, (4, 200)).astype(float)
+    fitted = fit_weighted(FAMILIES["continuous"], design, as_outcome(y, "continuous"), weights)
+    for row, w in zip(fitted, weights, strict=True):
+        root = np.sqrt(w)
+        np.testing.assert_allclose(row, np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0], rtol=1e-9)

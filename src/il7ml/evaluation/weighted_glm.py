@@ -63,21 +63,23 @@ def _newton(family: Family, design: Floats, y: Floats, weights: Floats, offset: 
     mean = family.mean(offset + start[0] @ design.T)
     gradient = weights @ ((y - mean)[:, None] * design)
     curvature = weights @ (family.variance(mean)[:, None] * products)
-    beta = start + _step(gradient, curvature, total)
+    # With the identity link the first step is exact, however long it is.
+    longest = np.inf if family.kind == "continuous" else _LONGEST_STEP
+    beta = start + _step(gradient, curvature, total, longest)
     for _ in range(_ITERATIONS):
         mean = family.mean(offset + beta @ design.T)
-        step = _step((weights * (y - mean)) @ design, (weights * family.variance(mean)) @ products, total)
+        step = _step((weights * (y - mean)) @ design, (weights * family.variance(mean)) @ products, total, longest)
         beta += step
         if np.abs(step).max() < _TOLERANCE:
             break
     return beta
 
 
-def _step(gradient: Floats, curvature: Floats, total: Floats) -> Floats:
-    """Return Newton's step, at most `_LONGEST_STEP` in any coefficient so that it cannot overshoot."""
+def _step(gradient: Floats, curvature: Floats, total: Floats, longest: float) -> Floats:
+    """Return Newton's step, at most `longest` in any coefficient so that it cannot overshoot."""
     k = gradient.shape[1]
     # The tiny ridge keeps the equations solvable where a resample separates the outcomes.
     matrix = curvature.reshape(-1, k, k) + (1e-12 * total)[:, :, None] * np.eye(k)
     step = np.linalg.solve(matrix, gradient[:, :, None])[:, :, 0]
-    longest = np.abs(step).max(axis=1, keepdims=True)
-    return np.asarray(step * (_LONGEST_STEP / np.maximum(longest, _LONGEST_STEP)))
+    size = np.abs(step).max(axis=1, keepdims=True)
+    return np.asarray(step / np.maximum(size / longest, 1.0))
