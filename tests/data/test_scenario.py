@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from il7ml.data.hazards import _TERMS
 from il7ml.data.scenario import MEASURED, TERMS, load_scenario, scenario_names
+from il7ml.data.simulated_hazards import _TERMS
 from il7ml.errors import InputError
 from il7ml.schema import load_dictionary
 

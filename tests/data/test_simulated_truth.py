@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from il7ml.data.hazards import drivers, time_course
 from il7ml.data.scenario import Trial, load_scenario
 from il7ml.data.simulated_baseline import Baseline, draw_baseline
-from il7ml.data.simulated_course import draw_luck, simulate_course
+from il7ml.data.simulated_course import draw_random_numbers, simulate_course
+from il7ml.data.simulated_hazards import patient_parameters, time_course
 from il7ml.data.simulated_truth import Expected, expect
 
 Floats = NDArray[np.float64]
@@ -21,7 +21,7 @@ PATIENTS, REPEATS = 8, 20_000
 
 def resimulate(baseline: Baseline, trial: Trial, treated: bool, rng: np.random.Generator) -> Floats:
     """Walk each copy of a patient through the days, one draw a day and process; shape (4, patients, copies)."""
-    times, arm = time_course(trial), drivers(baseline, trial, treated)
+    times, arm = time_course(trial), patient_parameters(baseline, trial, treated)
     shape = (baseline.support.size, REPEATS)
 
     def column(values: Floats) -> Floats:
@@ -61,7 +61,7 @@ def test_expectations_agree_with_resimulated_patients(treated: bool) -> None:
     trial, rng = load_scenario("strong_modifier").trial, np.random.default_rng(11)
     baseline = draw_baseline(PATIENTS, trial, rng)
     count = baseline.values["absolute_lymphocyte_count"]
-    expected = np.stack(expect(count, drivers(baseline, trial, treated), trial, time_course(trial), treated))
+    expected = np.stack(expect(count, patient_parameters(baseline, trial, treated), trial, time_course(trial), treated))
     copies = resimulate(baseline, trial, treated, rng)
     error = copies.std(axis=2) / np.sqrt(REPEATS)
     z = (copies.mean(axis=2) - expected) / error
@@ -73,9 +73,9 @@ def test_expectations_agree_with_resimulated_patients(treated: bool) -> None:
 @pytest.mark.parametrize("treated", [False, True])
 def test_fast_courses_agree_with_expectations(treated: bool) -> None:
     trial, rng, n = load_scenario("published").trial, np.random.default_rng(3), 20_000
-    baseline, times, luck = draw_baseline(n, trial, rng), time_course(trial), draw_luck(n, trial, rng)
-    arm, count = drivers(baseline, trial, treated), baseline.values["absolute_lymphocyte_count"]
-    course = simulate_course(count, arm, luck, trial, times, treated)
+    baseline, times, numbers = draw_baseline(n, trial, rng), time_course(trial), draw_random_numbers(n, trial, rng)
+    arm, count = patient_parameters(baseline, trial, treated), baseline.values["absolute_lymphocyte_count"]
+    course = simulate_course(count, arm, numbers, trial, times, treated)
     expected = expect(count, arm, trial, times, treated)
     last = np.minimum(course.end, 30)
     observed = Expected(
@@ -109,7 +109,7 @@ def undisturbed() -> Trial:
 def test_without_death_and_discharge_infections_are_gamma_poisson() -> None:
     trial = undisturbed()
     baseline = draw_baseline(50, trial, np.random.default_rng(0))
-    arm, times = drivers(baseline, trial, False), time_course(trial)
+    arm, times = patient_parameters(baseline, trial, False), time_course(trial)
     expected = expect(baseline.values["absolute_lymphocyte_count"], arm, trial, times, False)
     variance = 0.4
     # Laplace transform of the gamma distribution, and of each day's share since a day has at most one infection.
@@ -124,7 +124,11 @@ def test_without_death_and_discharge_infections_are_gamma_poisson() -> None:
 def test_without_death_and_discharge_the_final_count_is_that_of_day_30() -> None:
     trial = undisturbed()
     baseline = draw_baseline(50, trial, np.random.default_rng(0))
-    count, arm, times = baseline.values["absolute_lymphocyte_count"], drivers(baseline, trial, True), time_course(trial)
+    count, arm, times = (
+        baseline.values["absolute_lymphocyte_count"],
+        patient_parameters(baseline, trial, True),
+        time_course(trial),
+    )
     expected = expect(count, arm, trial, times, True)
     without, with_antiviral = times.growth[1, :, 30]
     growth = (1 - arm.antiviral) * without + arm.antiviral * with_antiviral
@@ -138,7 +142,7 @@ def test_death_alone_follows_its_cumulative_hazard() -> None:
     }
     trial = load_scenario({"description": "x", "effect_modification": "x", "changes": changes}).trial
     baseline = draw_baseline(50, trial, np.random.default_rng(0))
-    arm = drivers(baseline, trial, False)
+    arm = patient_parameters(baseline, trial, False)
     expected = expect(baseline.values["absolute_lymphocyte_count"], arm, trial, time_course(trial), False)
     course = np.interp(np.arange(1, 31), trial.death.time_course.day, trial.death.time_course.values)
     cumulative = arm.death * trial.death.hazard.value * course.sum()

@@ -14,18 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from il7ml.data.hazards import Drivers, drivers, time_course
 from il7ml.data.scenario import MEASURED, Trial, load_scenario
 from il7ml.data.simulated_baseline import COUNTED, Baseline, draw_baseline
-from il7ml.data.simulated_course import Course, draw_luck, simulate_course
-from il7ml.data.simulated_records import draw_events, draw_labs, draw_stays
+from il7ml.data.simulated_course import Course, draw_random_numbers, simulate_course
+from il7ml.data.simulated_events import draw_events
+from il7ml.data.simulated_hazards import PatientParameters, patient_parameters, time_course
+from il7ml.data.simulated_labs import draw_labs
+from il7ml.data.simulated_stays import draw_stays
 from il7ml.data.simulated_truth import Expected, expect
 from il7ml.errors import InputError
 from il7ml.parallel import spawn
 from il7ml.schema import load_dictionary
 
 Bools = NDArray[np.bool_]
-Arm = TypeVar("Arm", Course, Drivers)
+Arm = TypeVar("Arm", Course, PatientParameters)
 
 #: Patients are drawn in blocks of this many, each with its own seed: memory stays bounded, and a partitioned trial
 #: holds the same patients as one made at once.
@@ -197,31 +199,32 @@ def _write_part(blocks: Iterable[SimulatedTables], files: Mapping[str, Path]) ->
 
 
 def _blocks(n: int, seed: int, trial: Trial) -> Iterator[SimulatedTables]:
+    """Check the numbers, and return the blocks one after the other."""
     if n < 1:
         raise InputError(f"n: expected at least 1 patient, got {n}.")
     if seed < 0:
         raise InputError(f"seed: expected a number from 0, got {seed}.")
     starts = range(0, n, BLOCK)
-    for start, block_seed in zip(starts, spawn(seed, len(starts)), strict=True):
-        yield _block(start, min(BLOCK, n - start), block_seed, trial)
+    seeds = spawn(seed, len(starts))
+    return (_block(first, min(BLOCK, n - first), own, trial) for first, own in zip(starts, seeds, strict=True))
 
 
 def _block(start: int, n: int, seed: np.random.SeedSequence, trial: Trial) -> SimulatedTables:
     # A stream for each part, so that a change in one leaves the others as they are.
-    baseline_rng, luck_rng, missing_rng, stay_rng, lab_rng, event_rng = map(np.random.default_rng, spawn(seed, 6))
+    baseline_rng, course_rng, missing_rng, stay_rng, lab_rng, event_rng = map(np.random.default_rng, spawn(seed, 6))
     ids = pd.Index([f"P{number:06d}" for number in range(start + 1, start + n + 1)])
     baseline = draw_baseline(n, trial, baseline_rng)
-    times, luck = time_course(trial), draw_luck(n, trial, luck_rng)
+    times, numbers = time_course(trial), draw_random_numbers(n, trial, course_rng)
     count = baseline.values["absolute_lymphocyte_count"]
-    by_arm = [drivers(baseline, trial, treated) for treated in (False, True)]
-    courses = [simulate_course(count, by_arm[arm], luck, trial, times, bool(arm)) for arm in (0, 1)]
+    by_arm = [patient_parameters(baseline, trial, treated) for treated in (False, True)]
+    courses = [simulate_course(count, by_arm[arm], numbers, trial, times, bool(arm)) for arm in (0, 1)]
     expected = [expect(count, by_arm[arm], trial, times, bool(arm)) for arm in (0, 1)]
     course = _allocated(courses, baseline.treated)
     known = _known(n, trial, missing_rng)
-    later = draw_stays(baseline, _allocated(by_arm, baseline.treated), course, luck, trial, stay_rng)
+    later = draw_stays(baseline, _allocated(by_arm, baseline.treated), course, numbers, trial, stay_rng)
     return SimulatedTables(
         _patients(ids, baseline, known, later, trial),
-        draw_labs(ids, baseline, known, course, luck.recovery, trial, lab_rng),
+        draw_labs(ids, baseline, known, course, numbers.recovery, trial, lab_rng),
         draw_events(ids, baseline.treated, course, later["follow_up_days"], trial, event_rng),
         _truth(ids, expected, courses),
     )

@@ -41,7 +41,7 @@ MEASURED = (
     "body_mass_index",
     "days_from_admission",
 )
-#: Terms of linear predictors; `il7ml.data.hazards` says how each is computed.
+#: Terms of linear predictors; `il7ml.data.simulated_hazards` says how each is computed.
 TERMS = (
     "age_per_10_years",
     "male",

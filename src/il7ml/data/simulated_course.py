@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from il7ml.data.hazards import LYMPHOPENIA, Drivers, TimeCourse
 from il7ml.data.scenario import LAST_DAY, PERSISTENCE_DAY, WINDOW, Trial
+from il7ml.data.simulated_hazards import LYMPHOPENIA, PatientParameters, TimeCourse
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 NEVER = LAST_DAY + 1
 
 
-class Luck(NamedTuple):
+class RandomNumbers(NamedTuple):
     """The random numbers behind a patient's course, shared by both arms.
 
     Attributes
@@ -79,10 +79,10 @@ class Course(NamedTuple):
         return (self.death < self.discharge) & (self.death <= WINDOW)
 
 
-def draw_luck(n: int, trial: Trial, rng: np.random.Generator) -> Luck:
+def draw_random_numbers(n: int, trial: Trial, rng: np.random.Generator) -> RandomNumbers:
     """Draw the random numbers of n courses."""
     shape = 1 / trial.infection.frailty_variance.value
-    return Luck(
+    return RandomNumbers(
         frailty=rng.gamma(shape, 1 / shape, n),
         infection=rng.random((n, WINDOW)),
         death=rng.standard_exponential(n),
@@ -94,7 +94,7 @@ def draw_luck(n: int, trial: Trial, rng: np.random.Generator) -> Luck:
 
 
 def simulate_course(
-    count: Floats, drivers: Drivers, luck: Luck, trial: Trial, times: TimeCourse, treated: bool
+    count: Floats, parameters: PatientParameters, numbers: RandomNumbers, trial: Trial, times: TimeCourse, treated: bool
 ) -> Course:
     """Return the courses of patients who all are in one arm.
 
@@ -102,9 +102,9 @@ def simulate_course(
     ----------
     count : ndarray of shape (n,)
         Lymphocyte count at baseline, 10^9/L.
-    drivers : Drivers
+    parameters : PatientParameters
         Of that arm.
-    luck : Luck
+    numbers : RandomNumbers
     trial : Trial
     times : TimeCourse
     treated : bool
@@ -113,13 +113,13 @@ def simulate_course(
     -------
     Course
     """
-    antiviral = luck.antiviral < drivers.antiviral
-    growth = times.growth[int(treated)][antiviral.astype(int)] + luck.recovery[:, None] * times.spread
+    antiviral = numbers.antiviral < parameters.antiviral
+    growth = times.growth[int(treated)][antiviral.astype(int)] + numbers.recovery[:, None] * times.spread
     persistent = count * np.exp(growth[:, PERSISTENCE_DAY]) < LYMPHOPENIA
-    infected = _infections(persistent, drivers, luck, trial, times)
-    discharge = np.ceil(np.exp(drivers.log_hospital_stay + trial.stay.hospital.sigma * luck.stay))
+    infected = _infections(persistent, parameters, numbers, trial, times)
+    discharge = np.ceil(np.exp(parameters.log_hospital_stay + trial.stay.hospital.sigma * numbers.stay))
     discharge = np.clip(discharge, 1, NEVER).astype(np.intp)
-    death = _death_days(_first_day(infected), discharge, luck.death / drivers.death, trial, times)
+    death = _death_days(_first_day(infected), discharge, numbers.death / parameters.death, trial, times)
     discharge = np.where(death <= discharge, NEVER, discharge)
     infected &= np.arange(1, WINDOW + 1) <= np.minimum(death, discharge)[:, None]
     course = Course(infected, death, discharge, antiviral, growth)
@@ -127,12 +127,14 @@ def simulate_course(
     return course
 
 
-def _infections(persistent: Bools, drivers: Drivers, luck: Luck, trial: Trial, times: TimeCourse) -> Bools:
+def _infections(
+    persistent: Bools, parameters: PatientParameters, numbers: RandomNumbers, trial: Trial, times: TimeCourse
+) -> Bools:
     """Return the days of infections, had all patients stayed in hospital."""
     late = np.arange(1, WINDOW + 1) > PERSISTENCE_DAY
     factor = np.exp(trial.infection.persistent_lymphopenia.value * (persistent[:, None] & late))
-    hazard = (luck.frailty * drivers.infection)[:, None] * times.infection * factor
-    return np.asarray(luck.infection < -np.expm1(-hazard))
+    hazard = (numbers.frailty * parameters.infection)[:, None] * times.infection * factor
+    return np.asarray(numbers.infection < -np.expm1(-hazard))
 
 
 def _first_day(infected: Bools) -> Ints:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, roots_genlaguerre
 
-from il7ml.data.hazards import COUNT_DAYS, LYMPHOPENIA, Drivers, TimeCourse
 from il7ml.data.scenario import PERSISTENCE_DAY, WINDOW, Trial
+from il7ml.data.simulated_hazards import COUNT_DAYS, LYMPHOPENIA, PatientParameters, TimeCourse
 
 Floats = NDArray[np.float64]
 
@@ -55,14 +55,14 @@ class _Chain(NamedTuple):
     died: Floats
 
 
-def expect(count: Floats, drivers: Drivers, trial: Trial, times: TimeCourse, treated: bool) -> Expected:
+def expect(count: Floats, parameters: PatientParameters, trial: Trial, times: TimeCourse, treated: bool) -> Expected:
     """Return the expected outcomes of patients who all are in one arm.
 
     Parameters
     ----------
     count : ndarray of shape (n,)
         Lymphocyte count at baseline, 10^9/L.
-    drivers : Drivers
+    parameters : PatientParameters
         Of that arm.
     trial : Trial
     times : TimeCourse
@@ -73,10 +73,10 @@ def expect(count: Floats, drivers: Drivers, trial: Trial, times: TimeCourse, tre
     Expected
     """
     growth = times.growth[int(treated)]
-    share = np.stack([1 - drivers.antiviral, drivers.antiviral])
+    share = np.stack([1 - parameters.antiviral, parameters.antiviral])
     bound = (np.log(LYMPHOPENIA / count) - growth[:, PERSISTENCE_DAY, None]) / times.spread[PERSISTENCE_DAY]
     below, density = ndtr(bound), np.exp(-(bound**2) / 2) / np.sqrt(2 * np.pi)
-    chains = [_run(drivers, persistent, trial, times) for persistent in (False, True)]
+    chains = [_run(parameters, persistent, trial, times) for persistent in (False, True)]
     weights = [share * (1 - below), share * below]
     # Mean of the recovery score times probability, in patients above and below the bound.
     recovery = [(share * density).sum(axis=0), -(share * density).sum(axis=0)]
@@ -91,15 +91,15 @@ def expect(count: Floats, drivers: Drivers, trial: Trial, times: TimeCourse, tre
     return Expected(infected, infections, dead, np.log(count) + final)
 
 
-def _run(drivers: Drivers, persistent: bool, trial: Trial, times: TimeCourse) -> _Chain:
+def _run(parameters: PatientParameters, persistent: bool, trial: Trial, times: TimeCourse) -> _Chain:
     """Run the chain over 30 days, given whether lymphopenia persists on day 7."""
     shape = 1 / trial.infection.frailty_variance.value
     nodes, weights = roots_genlaguerre(_NODES, shape - 1)
-    rate, weights = (nodes / shape)[:, None] * drivers.infection, weights / weights.sum()
-    n = drivers.infection.size
+    rate, weights = (nodes / shape)[:, None] * parameters.infection, weights / weights.sum()
+    n = parameters.infection.size
     # Probability of not having been sent home yet, by day, in a patient who does not die.
     days = np.log(np.maximum(COUNT_DAYS, 1e-9))[:, None]
-    staying = ndtr((drivers.log_hospital_stay - days) / trial.stay.hospital.sigma)
+    staying = ndtr((parameters.log_hospital_stay - days) / trial.stay.hospital.sigma)
     without, after = np.ones((_NODES, n)), np.zeros((_NODES, n))
     infected, infections, home, died_at_home = np.zeros((4, n))
     left, died = np.zeros((COUNT_DAYS.size, n)), np.zeros((COUNT_DAYS.size, n))
@@ -109,7 +109,7 @@ def _run(drivers: Drivers, persistent: bool, trial: Trial, times: TimeCourse) ->
         new = without * risk
         infected += weights @ new
         infections += weights @ (new + after * risk)
-        hazard = drivers.death * times.death[day - 1]
+        hazard = parameters.death * times.death[day - 1]
         survive, survive_after = np.exp(-hazard), np.exp(-trial.death.after_infection.value * hazard)
         # The first infection raises the hazard from the next day on.
         died[day] = (weights @ without) * (1 - survive) + (weights @ after) * (1 - survive_after)

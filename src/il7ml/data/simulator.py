@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,6 +16,8 @@ from il7ml.data.loading import SMALLEST_COHORT, load_cohort
 from il7ml.data.study import Study, parse_study
 from il7ml.data.tables import write_table
 from il7ml.errors import InputError
+
+_HEADER = "# Simulated patients."
 
 
 class Truth(NamedTuple):
@@ -83,35 +86,55 @@ def write_trial(
     Raises
     ------
     InputError
-        If a folder cannot be written, or the truth would lie among the trial's tables.
+        If a folder cannot be written or holds another study's files, or the truth would lie among the trial's tables.
+        Then no file is written.
     """
     if truth is not None and truth.resolve() == out.resolve():
         raise InputError("--truth: expected another folder than --out. The truth is kept apart from the cohort.")
     tables = _simulated(n, seed, scenario)
-    try:
-        for folder in (out, *([truth] if truth is not None else [])):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be made: {error.strerror}. Choose another folder.") from None
-    written = []
-    for name in ("patients", "labs", "events"):
-        written.append(out / f"{name}.{format}")
-        write_table(getattr(tables, name), written[-1])
-    study = out / "study.yaml"
-    try:
-        study.write_text(_study_text(tables.patients, format), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{study} cannot be written: {error.strerror}. Choose another folder.") from None
-    written.append(study)
+    files: dict[Path, pd.DataFrame | str] = {
+        out / f"{name}.{format}": getattr(tables, name) for name in ("patients", "labs", "events")
+    }
+    files[out / "study.yaml"] = _study_text(tables.patients, format)
+    if not _is_simulated(out) and any(path.exists() for path in files):
+        raise InputError(f"{out} holds another study's files, which would be lost. Choose another folder.")
     if truth is not None:
-        written.append(truth / f"truth.{format}")
-        write_table(tables.truth, written[-1])
-    return written
+        files[truth / f"truth.{format}"] = tables.truth
+    _write_all(files)
+    return list(files)
 
 
 def il7_study() -> Study:
     """Return the study definition of simulated IL-7 trials."""
     return parse_study(_template(), Path(), "il7_study.yaml")
+
+
+def _is_simulated(folder: Path) -> bool:
+    """Return whether the study file in a folder was written here."""
+    try:
+        return (folder / "study.yaml").read_text(encoding="utf-8").startswith(_HEADER)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _write_all(files: Mapping[Path, pd.DataFrame | str]) -> None:
+    """Write all files or none: each beside its place first, then all are moved."""
+    parts = {path: path.with_name(f".new-{path.name}") for path in files}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, str):
+                parts[path].write_text(content, encoding="utf-8")
+            else:
+                write_table(content, parts[path])
+        for path, part in parts.items():
+            part.replace(path)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be written: {error.strerror}. Choose another folder.") from None
+    finally:
+        for part in parts.values():
+            if part.parent.is_dir():
+                part.unlink(missing_ok=True)
 
 
 def _simulated(n: int, seed: int, scenario: str) -> SimulatedTables:
@@ -146,4 +169,4 @@ def _study_of(patients: pd.DataFrame, format: str) -> Study:
 
 def _study_text(patients: pd.DataFrame, format: str) -> str:
     body = yaml.safe_dump(_fitted(patients, format), sort_keys=False, allow_unicode=True, width=118)
-    return f"# Simulated patients. Read with: il7ml check study.yaml\n{body}"
+    return f"{_HEADER} Read with: il7ml check study.yaml\n{body}"

@@ -50,7 +50,7 @@ class TimeCourse(NamedTuple):
     before_death: Floats
 
 
-class Drivers(NamedTuple):
+class PatientParameters(NamedTuple):
     """What differs between patients, for one arm.
 
     Attributes
@@ -134,7 +134,7 @@ def time_course(trial: Trial) -> TimeCourse:
     )
 
 
-def drivers(baseline: Baseline, trial: Trial, treated: bool) -> Drivers:
+def patient_parameters(baseline: Baseline, trial: Trial, treated: bool) -> PatientParameters:
     """Return what differs between patients, had they all been in one arm.
 
     Parameters
@@ -146,7 +146,7 @@ def drivers(baseline: Baseline, trial: Trial, treated: bool) -> Drivers:
 
     Returns
     -------
-    Drivers
+    PatientParameters
     """
     values = {**baseline.values, "invasive_ventilation": (baseline.support == INVASIVE).astype(float)}
 
@@ -169,4 +169,4 @@ def drivers(baseline: Baseline, trial: Trial, treated: bool) -> Drivers:
         hospital, icu = hospital + np.log(effect.hospital_stay.value), icu + np.log(effect.icu_stay.value)
         late = late + np.log(effect.late_antiviral.value)
     antiviral = np.where(values["antiviral_at_randomisation"] == 1, 1.0, expit(late))
-    return Drivers(np.exp(infection), np.exp(death), hospital, icu, antiviral)
+    return PatientParameters(np.exp(infection), np.exp(death), hospital, icu, antiviral)
