@@ -81,6 +81,12 @@ def test_complete_and_to_columns_agree():
     assert list(completed) == list(to_columns(frame, variables))
 
 
+def test_a_derived_feature_without_its_sources_is_refused():
+    frame = pd.DataFrame({"cd4_cd8_ratio": [2.0, 0.5]})
+    with pytest.raises(InputError, match="'cd4_cd8_ratio' is computed from cd4_count and cd8_count"):
+        to_columns(frame, infer_variables(frame))
+
+
 def test_take_selects_rows_of_every_column():
     columns = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([4.0, 5.0, 6.0])}
     taken = take(columns, np.array([2, 0]))

@@ -32,7 +32,7 @@ def test_a_linear_effect_is_recovered():
 
 def test_average_effect_is_as_precise_as_analysis_of_covariance():
     X, arm, rng = trial(1000)
-    y = 3 * X["b"].to_numpy() - 0.4 * arm + rng.normal(size=1000)
+    y = 3 * X["b"].to_numpy() - 5 * arm + rng.normal(size=1000)
     learner = DRLearner("continuous", bootstrap=0).fit(X, y, arm, propensity=0.5)
     ancova = sm.OLS(y, sm.add_constant(np.column_stack([arm, X]))).fit(cov_type="HC1")
     error = np.subtract(*learner.ate_interval_[::-1]) / (2 * 1.959964)

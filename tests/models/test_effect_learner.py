@@ -7,6 +7,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from il7ml.errors import InputError
+from il7ml.evaluation.effects import doubly_robust_scores
+from il7ml.models import effect_learner
 from il7ml.models.dr_learner import DRLearner
 from il7ml.models.effect_learner import as_frame
 from il7ml.models.t_learner import TLearner
@@ -214,15 +216,41 @@ def test_a_known_allocation_probability_is_used(learner):
 
 
 @by_learner
-def test_patients_of_unknown_outcome_have_no_influence_on_the_others_models(learner):
+def test_patients_of_unknown_outcome_have_no_influence(learner):
     X, y, _ = trial()
     weight = np.ones(200)
-    weight[:20] = 0.0
-    flipped = np.r_[1 - y[:20], y[20:]]
-    # The folds are stratified by outcome, and a patient without one is dealt like one without event.
-    known = [np.where(weight == 0, 0, each) for each in (y, flipped)]
-    effects = [fitted(learner, y=each, sample_weight=weight).predict(X) for each in known]
+    weight[:40] = 0.0
+    counts = clone(learner).set_params(outcome="count")
+    # Any number of events is dealt over the folds alike, so that only their use as outcomes could make a difference.
+    effects = [
+        fitted(counts, y=np.r_[np.full(40, events), y[40:]], sample_weight=weight).predict(X) for events in (1, 90)
+    ]
     np.testing.assert_array_equal(effects[0], effects[1])
+
+
+@by_learner
+def test_the_means_behind_the_scores_are_the_arms_rates(learner, monkeypatch):
+    """The scores forgive wrong means at the price of precision, so the means are looked at themselves."""
+    rng = np.random.default_rng(0)
+    n = 1500
+    X = pd.DataFrame({"x": rng.normal(size=n)})
+    arm, time = rng.integers(0, 2, n), rng.uniform(1, 10, n)
+    y = rng.poisson(np.where(arm == 1, 0.2, 0.7) * time)
+    weight = np.ones(n)
+    weight[::3], y[::3] = 0.0, 50
+    seen = {}
+
+    def spy(y, treatment, propensity, untreated, treated, **further):
+        seen.update(untreated=untreated, treated=treated)
+        return doubly_robust_scores(y, treatment, propensity, untreated, treated, **further)
+
+    monkeypatch.setattr(effect_learner, "doubly_robust_scores", spy)
+    fit = clone(learner).set_params(outcome="count", bootstrap=0)
+    fit.fit(X, y, arm, propensity=0.5, sample_weight=weight, exposure=time)
+    assert seen["untreated"].mean() == pytest.approx(0.7, abs=0.05)
+    assert seen["treated"].mean() == pytest.approx(0.2, abs=0.03)
+    # Models trained without a patient's fold: their means differ from fold to fold.
+    assert len(np.unique(seen["untreated"].round(12))) >= 5
 
 
 @by_learner

@@ -88,8 +88,8 @@ def to_columns(frame: pd.DataFrame, variables: Mapping[str, Variable]) -> Column
     Raises
     ------
     InputError
-        If a column is missing or stands twice, holds text or infinite numbers, or a category is not one of the
-        variable's levels.
+        If a column is missing or stands twice, holds text or infinite numbers, a category is not one of the
+        variable's levels, or a derived feature lacks its sources.
     """
     return complete(
         {
@@ -102,7 +102,17 @@ def to_columns(frame: pd.DataFrame, variables: Mapping[str, Variable]) -> Column
 
 
 def complete(columns: Columns, variables: Mapping[str, Variable]) -> Columns:
-    """Add the derived features among `variables` to columns that hold their sources."""
+    """Add the derived features among `variables` to columns that hold their sources.
+
+    Raises
+    ------
+    InputError
+        If the source of a derived feature is not there.
+    """
+    for name in variables:
+        if name in DERIVED and not all(source in columns for source in DERIVED[name].sources):
+            sources = " and ".join(DERIVED[name].sources)
+            raise InputError(f"{name!r} is computed from {sources}, which are not both among the variables. Add them.")
     return {
         name: DERIVED[name].compute(*(columns[source] for source in DERIVED[name].sources))
         if name in DERIVED
