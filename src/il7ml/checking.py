@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,8 @@ from il7ml.data.description import endpoint_counts, missing_by_arm, outside_elig
 from il7ml.data.loading import load_cohort
 from il7ml.endpoints.outcome import learning_outcome
 from il7ml.errors import InputError
+
+_WIDEST = 60
 
 
 def check(study: str | Path) -> str:
@@ -43,7 +46,9 @@ def describe(cohort: Cohort) -> str:
         f"{flow.rows} patients in the table, {flow.other_arms} of other arms, {flow.analysed} analysed",
     ]
     parts += ["", "Table 1 (median [quartiles] or n (%); standardised difference, treated - control)"]
-    parts.append(_text(table_one(cohort).rename(columns={**labels, "standardised_difference": "difference"})))
+    parts.append(
+        _text(_said_once(table_one(cohort)).rename(columns={**labels, "standardised_difference": "difference"}))
+    )
     missing = missing_by_arm(cohort)
     parts += ["", "Missing data (patients)"]
     parts.append(
@@ -54,6 +59,12 @@ def describe(cohort: Cohort) -> str:
         parts += ["", "Notes", *(f"- {note}" for note in notes)]
     parts += ["", f"Data digest {cohort.digest}"]
     return "\n".join(parts)
+
+
+def _said_once(table: pd.DataFrame) -> pd.DataFrame:
+    """Name a variable on the first of its levels' rows only."""
+    further = table["variable"].eq(table["variable"].shift()) & table["standardised_difference"].isna()
+    return table.assign(variable=table["variable"].mask(further, ""))
 
 
 def _notes(cohort: Cohort) -> list[str]:
@@ -70,6 +81,24 @@ def _notes(cohort: Cohort) -> list[str]:
 
 
 def _text(table: pd.DataFrame) -> str:
+    """Return a table as aligned text: words to the left, numbers to the right."""
     if table.empty:
         return "none"
-    return table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.2f}", justify="left")
+    lines = [[str(name) for name in table.columns], *([_cell(value) for value in row] for row in table.to_numpy())]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    right = [pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]
+    aligned = [
+        [
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(line, widths, right, strict=True)
+        ]
+        for line in lines
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in aligned)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{round(value, 2) + 0.0:.2f}"  # adding 0 turns -0.00 into 0.00
+    text = " ".join(str(value).split())
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."

@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        return run(arguments)
+        code = run(arguments)
+        sys.stdout.flush()  # here, where a reader that has gone is noticed and forgiven
+        return code
     except Il7mlError as error:
         print(f"il7ml: {error}", file=sys.stderr)
         return error.exit_code

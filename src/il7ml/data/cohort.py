@@ -17,6 +17,8 @@ from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
 
+_MEANING = {"kind", "unit", "scale", "direction", "levels", "known"}
+
 
 class Observed(NamedTuple):
     """One endpoint as observed, a value a patient.
@@ -50,7 +52,7 @@ class Flow(NamedTuple):
     treated: int
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Cohort:
     """Patients of a two-arm trial: baseline values, arm, outcomes.
 
@@ -134,11 +136,14 @@ class Cohort:
 
     def _digest(self) -> str:
         whole = hashlib.sha256()
+        variables = self.variables
         for name in sorted(self._values.columns):
-            whole.update(name.encode())
+            # Models also see how a variable is to be read, which a study may define.
+            whole.update(f"{name} {variables[name].model_dump_json(include=_MEANING)}".encode())
             whole.update(
                 pd.util.hash_pandas_object(self._values[name].astype(object), index=False).to_numpy().tobytes()
             )
+        whole.update("\n".join(self.study.modifiers).encode())
         for array in (self.treatment, self.propensity):
             whole.update(np.ascontiguousarray(array, dtype=float).tobytes())
         if self.site is not None:

@@ -122,7 +122,12 @@ def _quartiles(values: pd.Series) -> str:
     if known.empty:
         return "-"
     low, middle, high = known.quantile([0.25, 0.5, 0.75])
-    return f"{middle:.3g} [{low:.3g}-{high:.3g}]"
+    return f"{_short(middle)} [{_short(low)}-{_short(high)}]"
+
+
+def _short(value: float) -> str:
+    """Return three digits, without an exponent for large numbers."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _summary(observed: Observed, rows: NDArray[np.bool_]) -> str:
@@ -134,7 +139,8 @@ def _summary(observed: Observed, rows: NDArray[np.bool_]) -> str:
     if kind == "count" and observed.exposure is not None:
         return f"{int(known.sum())} in {observed.exposure[rows].sum():.4g} ({known.size} patients)"
     if kind == "time_to_event":
-        return f"{int((known == 1).sum())}/{known.size}, {int((known == 0).sum())} censored"
+        competing = f", {int((known == 2).sum())} competing" if (observed.value == 2).any() else ""
+        return f"{int((known == 1).sum())}/{known.size}, {int((known == 0).sum())} censored{competing}"
     return (
         f"{known.mean():.4g} (SD {known.std(ddof=1):.3g}), n = {known.size}" if known.size > 1 else f"n = {known.size}"
     )

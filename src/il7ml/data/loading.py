@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 
 from il7ml.data.cohort import Cohort, Flow, Observed
 from il7ml.data.outcomes import Patients, observe
-from il7ml.data.study import PATIENTS, Study, VariableMap, as_text, as_texts, load_study
-from il7ml.data.tables import numbers, read_study_table, texts
+from il7ml.data.study import PATIENTS, Study, VariableMap, as_code, as_codes, load_study
+from il7ml.data.tables import (
+    NOT_A_NUMBER,
+    NUMBER_REMEDY,
+    clean_table,
+    codes,
+    column_hint,
+    numbers,
+    read_study_table,
+    texts,
+)
 from il7ml.errors import DataError, Problem, nearest
 from il7ml.schema import Variable
 
@@ -29,7 +38,7 @@ def load_cohort(study: Study | str | Path, tables: Mapping[str, pd.DataFrame] | 
     study : Study or path
         A parsed study, or the path of a study file.
     tables : mapping of str to DataFrame, optional
-        Tables by name, instead of the files that the study names.
+        Tables by name, instead of the files that the study names. They are left as they are.
 
     Returns
     -------
@@ -47,18 +56,31 @@ def load_cohort(study: Study | str | Path, tables: Mapping[str, pd.DataFrame] | 
     problems: list[Problem] = []
     frames: dict[str, pd.DataFrame] = {}
     for name, spec in study.tables.items():
-        frame = tables.get(name) if tables is not None else read_study_table(study.folder, spec, problems)
+        frame: pd.DataFrame | None
+        if tables is None:
+            site = (study.site,) if study.site is not None and name == PATIENTS else ()
+            frame = read_study_table(study.folder, spec, problems, site)
+        elif name in tables:
+            frame = clean_table(tables[name], spec, problems)
+        else:
+            frame = None
+            problems.append(Problem(name, "", "the table was not given", 0, "Pass it by this name."))
         if frame is not None:
             frames[name] = frame
-        elif tables is not None:
-            problems.append(Problem(name, "", "the table was not given", 0, "Pass it by this name."))
-    if PATIENTS not in frames:
-        raise DataError(problems)
-    loader = _Loader(study, frames, problems)
-    cohort = loader.cohort()
+    cohort = _Loader(study, frames, problems).cohort() if PATIENTS in frames else None
     if problems or cohort is None:
-        raise DataError(problems)
+        raise DataError(_once(problems))
     return cohort
+
+
+def _once(problems: list[Problem]) -> list[Problem]:
+    """Return each fault once, with its largest number of rows: several endpoints may stumble over the same one."""
+    found: dict[tuple[str, str, str], Problem] = {}
+    for problem in problems:
+        key = (problem.file, problem.column, problem.rule)
+        if key not in found or problem.rows > found[key].rows:
+            found[key] = problem
+    return list(found.values())
 
 
 class _Loader:
@@ -69,28 +91,29 @@ class _Loader:
         self.frames = frames
         self.problems = problems
         self.file = study.tables[PATIENTS].path
-        self.table = frames[PATIENTS].reset_index(drop=True)
+        self.table = frames[PATIENTS]
 
     def cohort(self) -> Cohort | None:
         """Return the cohort; None when something is wrong."""
         before = len(self.table)
-        key = self._column(key_name := self.study.tables[PATIENTS].key)
+        if not self._is_readable():
+            return None
+        has_ids = self._check_ids()
         arm = self._arm()
         if arm is not None:
-            self._contrast(arm)
+            self.table = self.table[arm >= 0].reset_index(drop=True)
             arm = arm[arm >= 0]
-        unique = key is not None and self._check_ids(texts(self.table[key_name]))
         if len(self.table) < SMALLEST_COHORT:
             self._note(
                 "",
                 f"{len(self.table)} patients in the two arms, at least {SMALLEST_COHORT} are needed",
                 0,
-                "Models need more.",
+                "Bring more patients together; models cannot be judged on fewer.",
             )
         values = {name: self._variable(name, variable) for name, variable in self.study.mapped.items()}
         propensity = self._propensity()
         site = self._site()
-        outcomes = self._outcomes(arm) if unique and arm is not None else {}
+        outcomes = self._outcomes(arm) if has_ids and arm is not None else {}
         if self.problems or arm is None or propensity is None:
             return None
         treated = int(arm.sum())
@@ -107,15 +130,32 @@ class _Loader:
     def _note(self, column: str, rule: str, rows: int, remedy: str, file: str | None = None) -> None:
         self.problems.append(Problem(file or self.file, column, rule, rows, remedy))
 
+    def _is_readable(self) -> bool:
+        """Note what makes every further rule pointless: no rows, or a header that is none."""
+        study = self.study
+        expected = {study.tables[PATIENTS].key, study.arms.column, *map(study.column_of, study.variables)}
+        if expected.isdisjoint(self.table.columns):
+            remedy = "Check that the first row holds the columns' names."
+            self._note("", "none of the study's columns is in the table", 0, remedy)
+        elif self.table.empty:
+            self._note("", "the table has no rows", 0, "Export it again.")
+        else:
+            return True
+        return False
+
     def _column(self, name: str) -> pd.Series | None:
         if name in self.table.columns:
             return self.table[name]
-        hint = nearest(name, self.table.columns).strip()
-        self._note(name, "column is missing", 0, f"{hint} Mend the study file or the table.".strip())
+        self._note(name, "column is missing", 0, column_hint(name, self.table.columns))
         return None
 
-    def _check_ids(self, ids: NDArray[np.object_]) -> bool:
+    def _check_ids(self) -> bool:
+        """Check the identifiers of all rows, also of arms left out; return whether there are any."""
         key = self.study.tables[PATIENTS].key
+        column = self._column(key)
+        if column is None:
+            return False
+        ids = texts(column)
         missing = int(sum(value is None for value in ids))
         if missing:
             self._note(key, "patient identifier is missing", missing, "Fill it in.")
@@ -124,24 +164,27 @@ class _Loader:
             self._note(
                 key, "duplicate patient: one row a patient is expected", int(repeated.sum()), "Keep one row each."
             )
-        return not (missing or repeated.any())
+        return True
 
     def _arm(self) -> NDArray[np.intp] | None:
-        """Return 0 (control), 1 (treated) or -1 (another arm) a row."""
+        """Return 0 (control), 1 (treated) or -1 (another arm) a row; None if no row tells."""
         arms = self.study.arms
         column = self._column(arms.column)
         if column is None:
             return None
-        cells = texts(column)
-        arm = np.full(len(cells), -1, dtype=np.intp)
-        for number, spec in enumerate((arms.control, arms.treated)):
-            arm[np.isin(cells.astype(str), spec.values)] = number
-        missing = int(column.isna().sum())
+        cells = codes(column)
+        number_of = {code: number for number, spec in enumerate((arms.control, arms.treated)) for code in spec.values}
+        arm = np.array([-1 if cell is None else number_of.get(cell, -1) for cell in cells], dtype=np.intp)
+        expected = ", ".join(number_of)
+        if (arm < 0).all():
+            rule = f"no patient of the contrast's two arms (expected {expected})"
+            self._note(arms.column, rule, 0, "Mend arms in the study file, or the table.")
+            return None
+        missing = sum(cell is None for cell in cells)
         if missing:
             self._note(arms.column, "arm is missing", missing, "Every randomised patient has an arm; fill it in.")
         others = int((arm < 0).sum()) - missing
         if others and arms.other_arms == "refuse":
-            expected = ", ".join([*arms.control.values, *arms.treated.values])
             remedy = "Name the arms in the study file, or set arms.other_arms: exclude."
             self._note(arms.column, f"arm is none of the contrast's ({expected})", others, remedy)
         for number, spec in enumerate((arms.control, arms.treated)):
@@ -149,9 +192,6 @@ class _Loader:
                 rule = f"one arm only: no patient of arm {spec.label}"
                 self._note(arms.column, rule, 0, f"Expected {' or '.join(spec.values)}. Two arms are needed.")
         return arm
-
-    def _contrast(self, arm: NDArray[np.intp]) -> None:
-        self.table = self.table[arm >= 0].reset_index(drop=True)
 
     def _variable(self, name: str, variable: Variable) -> pd.Series | None:
         mapping = self.study.map_of(name)
@@ -166,22 +206,22 @@ class _Loader:
         else:
             result = self._continuous(name, column, series, variable, mapping)
         if result is not None and variable.is_baseline:
-            self._check_informative(name, column, result)
+            self._check_informative(name, column, series, result)
         return result
 
-    def _check_informative(self, name: str, column: str, values: pd.Series) -> None:
-        known = values.dropna()
+    def _check_informative(self, name: str, column: str, series: pd.Series, values: pd.Series) -> None:
         remedy = f"Take {name} out of the study file's variables."
-        if known.empty:
+        if series.isna().all():
             self._note(column, "all values are missing", 0, remedy)
-        elif len(known.unique()) == 1:
+        elif len(values.dropna().unique()) == 1:
             self._note(column, "constant: all known values are the same", 0, remedy)
 
     def _categorical(
         self, column: str, series: pd.Series, variable: Variable, mapping: VariableMap
     ) -> pd.Series | None:
-        cells = texts(series)
-        levels = {as_text(raw): level for raw, level in mapping.levels.items()} or {k: k for k in variable.levels}
+        cells = codes(series)
+        levels = {as_code(raw): level for raw, level in mapping.levels.items()}
+        levels = levels or {as_code(level): level for level in variable.levels}
         if wrong := sorted(set(levels.values()) - set(variable.levels)):
             hint = nearest(wrong[0], variable.levels).strip()
             self._note(column, f"level {wrong[0]!r} is not one of the variable's", 0, f"{hint} Mend the study file.")
@@ -194,8 +234,8 @@ class _Loader:
         return pd.Series([None if cell is None else levels[cell] for cell in cells], dtype=object)
 
     def _binary(self, column: str, series: pd.Series, mapping: VariableMap) -> pd.Series | None:
-        cells = texts(series)
-        present, absent = as_texts(mapping.present), as_texts(mapping.absent)
+        cells = codes(series)
+        present, absent = as_codes(mapping.present), as_codes(mapping.absent)
         unknown = sum(cell is not None and cell not in (*present, *absent) for cell in cells)
         if unknown:
             expected = f"expected {', '.join(present)} for yes and {', '.join(absent)} for no"
@@ -211,12 +251,13 @@ class _Loader:
             self._note(column, f"no unit is stated (one of {choices})", 0, f"Set variables.{name}.unit.")
             return None
         if mapping.unit not in (None, variable.unit, *variable.accepted_units):
-            choices = ", ".join(variable.units) or "none"
-            self._note(column, f"unit {mapping.unit!r} is not known", 0, f"Set variables.{name}.unit to {choices}.")
+            remedy = f"Set variables.{name}.unit to one of {', '.join(variable.units)}."
+            remedy = remedy if variable.units else f"Leave variables.{name}.unit out."
+            self._note(column, f"unit {mapping.unit!r} is not known", 0, remedy)
             return None
         values, wrong = numbers(series)
-        if wrong:
-            self._note(column, "not a number", wrong, "Mend it, or list the code under the table's missing.")
+        if wrong.any():
+            self._note(column, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY)
         values = values * variable.factor(mapping.unit, name)
         other = variable.other_unit(values)
         if other is not None:
@@ -237,12 +278,14 @@ class _Loader:
         column = self._column(str(allocation.stratum))
         if column is None:
             return None
-        cells = texts(column)
-        unknown = sum(cell not in allocation.by_stratum for cell in cells)
+        cells = codes(column)
+        probabilities = {as_code(stratum): probability for stratum, probability in allocation.by_stratum.items()}
+        unknown = sum(cell not in probabilities for cell in cells)
         if unknown:
-            self._note(str(allocation.stratum), "stratum without allocation probability", unknown, "Add it.")
+            remedy = "Add it under allocation.by_stratum, or mend the table."
+            self._note(str(allocation.stratum), "stratum is missing or has no allocation probability", unknown, remedy)
             return None
-        return np.array([allocation.by_stratum[cell] for cell in cells])
+        return np.array([probabilities[cell] for cell in cells])
 
     def _site(self) -> NDArray[np.object_] | None:
         if self.study.site is None:

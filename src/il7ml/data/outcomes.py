@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from il7ml.data.cohort import Observed
 from il7ml.data.study import (
+    PATIENTS,
     BinaryEndpoint,
     ContinuousEndpoint,
     CountEndpoint,
@@ -17,10 +18,11 @@ from il7ml.data.study import (
     EventSource,
     Study,
     TimeToEventEndpoint,
-    as_texts,
+    Values,
+    as_codes,
 )
-from il7ml.data.tables import numbers, texts
-from il7ml.errors import Problem, nearest
+from il7ml.data.tables import NOT_A_NUMBER, NUMBER_REMEDY, codes, column_hint, numbers, texts
+from il7ml.errors import Problem
 
 Floats = NDArray[np.float64]
 
@@ -45,8 +47,7 @@ class Patients(NamedTuple):
         frame = self.table if frame is None else frame
         if name in frame.columns:
             return frame[name]
-        hint = nearest(name, frame.columns).strip()
-        self.note(name, "column is missing", 0, f"{hint} Mend the study file or the table.".strip(), file)
+        self.note(name, "column is missing", 0, column_hint(name, frame.columns), file)
         return None
 
 
@@ -58,12 +59,12 @@ def observe(name: str, endpoint: Endpoint, patients: Patients) -> Observed | Non
     if isinstance(endpoint, CountEndpoint):
         return _count(endpoint, patients)
     if isinstance(endpoint, ContinuousEndpoint):
-        value = _number(endpoint.column, patients)
-        if value is None:
+        read = _number(endpoint.column, patients)
+        if read is None:
             return None
-        _check_missing(name, endpoint.column, value, endpoint.missing, patients)
-        return Observed(endpoint, value)
-    return _time_to_event(endpoint, patients)
+        _check_missing(name, endpoint.column, read.missing, endpoint.missing, patients)
+        return Observed(endpoint, read.values)
+    return _time_to_event(name, endpoint, patients)
 
 
 def _binary(name: str, endpoint: BinaryEndpoint, patients: Patients) -> Floats | None:
@@ -73,28 +74,27 @@ def _binary(name: str, endpoint: BinaryEndpoint, patients: Patients) -> Floats |
     column = patients.column(str(endpoint.column))
     if column is None:
         return None
-    cells = texts(column)
-    happened = as_texts(endpoint.event)
-    value = np.array([np.nan if cell is None else float(cell in happened) for cell in cells])
-    if len({cell for cell in cells if cell is not None}) > 2:
+    cells = codes(column)
+    missing = np.array([cell is None for cell in cells])
+    happened = _among(cells, endpoint.event)
+    different = len(set(cells[~missing]))
+    if different > 2:
         patients.note(str(endpoint.column), "more than two values in a binary outcome", 0, "Use another endpoint kind.")
-    _check_missing(name, str(endpoint.column), value, endpoint.missing, patients)
-    return value
+    elif different == 2 and not happened.any():
+        rule = f"neither of the two values means the event (expected {', '.join(as_codes(endpoint.event))})"
+        patients.note(str(endpoint.column), rule, 0, f"Set endpoints.{name}.event.")
+    _check_missing(name, str(endpoint.column), missing, endpoint.missing, patients)
+    return np.where(missing, np.nan, happened.astype(float))
 
 
 def _count(endpoint: CountEndpoint, patients: Patients) -> Observed | None:
-    if endpoint.events is not None:
-        value = _count_events(endpoint.events, endpoint.by_day, endpoint.until, patients)
-    else:
-        value = _number(str(endpoint.column), patients)
-        if value is not None:
-            _refuse(str(endpoint.column), np.isnan(value), "outcome is missing", "Fill it in.", patients)
-            wrong = (value < 0) | (value != np.round(value))
-            _refuse(str(endpoint.column), wrong & ~np.isnan(value), "not a number of events", "Mend it.", patients)
+    value = _event_counts(endpoint, patients)
+    exposure: Floats | None
     if isinstance(endpoint.exposure, str):
-        exposure = _number(endpoint.exposure, patients)
-        if exposure is not None:
-            bad = ~(exposure > 0)
+        read = _number(endpoint.exposure, patients)
+        exposure = None if read is None else read.values
+        if read is not None:
+            bad = read.missing | (read.values <= 0)
             _refuse(endpoint.exposure, bad, "time at risk is missing or not positive", "Mend it.", patients)
     else:
         exposure = np.full(len(patients.table), float(endpoint.exposure))
@@ -103,31 +103,60 @@ def _count(endpoint: CountEndpoint, patients: Patients) -> Observed | None:
     return Observed(endpoint, value, exposure=exposure / endpoint.per)
 
 
-def _time_to_event(endpoint: TimeToEventEndpoint, patients: Patients) -> Observed | None:
+def _event_counts(endpoint: CountEndpoint, patients: Patients) -> Floats | None:
+    if endpoint.events is not None:
+        return _count_events(endpoint.events, endpoint.by_day, endpoint.until, patients)
+    column = str(endpoint.column)
+    read = _number(column, patients)
+    if read is None:
+        return None
+    _refuse(column, read.missing, "outcome is missing", "Fill it in.", patients)
+    wrong = (read.values < 0) | (read.values != np.round(read.values))
+    _refuse(column, wrong & ~np.isnan(read.values), "not a number of events", "Expected 0, 1, 2, ...", patients)
+    return read.values
+
+
+def _time_to_event(name: str, endpoint: TimeToEventEndpoint, patients: Patients) -> Observed | None:
     time, column = _number(endpoint.time, patients), patients.column(endpoint.event)
     if time is None or column is None:
         return None
-    _refuse(endpoint.time, ~(time >= 0), "time is missing or negative", "Mend it.", patients)
-    cells = texts(column)
-    _refuse(endpoint.event, np.array([cell is None for cell in cells]), "outcome is missing", "Fill it in.", patients)
-    value = np.isin(cells.astype(str), as_texts(endpoint.event_value)).astype(float)
-    if endpoint.competing_value is not None:
-        value[np.isin(cells.astype(str), as_texts(endpoint.competing_value))] = 2.0
-    return Observed(endpoint, value, time=time)
+    _refuse(endpoint.time, time.missing | (time.values < 0), "time is missing or negative", "Mend it.", patients)
+    cells = codes(column)
+    missing = np.array([cell is None for cell in cells])
+    _refuse(endpoint.event, missing, "outcome is missing", "Fill it in.", patients)
+    value = np.where(_among(cells, endpoint.event_value), 1.0, 0.0)
+    value[_among(cells, endpoint.competing_value)] = 2.0
+    unknown = (value == 0) & ~missing & ~_among(cells, endpoint.censored_value)
+    expected = ", ".join(as_codes(endpoint.event_value) + as_codes(endpoint.censored_value))
+    rule = f"neither event nor censored (expected {expected})"
+    remedy = f"Set event_value, censored_value and competing_value of endpoints.{name}."
+    _refuse(endpoint.event, unknown, rule, remedy, patients)
+    return Observed(endpoint, value, time=time.values)
 
 
-def _number(name: str, patients: Patients) -> Floats | None:
+def _among(cells: NDArray[np.object_], values: Values | None) -> NDArray[np.bool_]:
+    wanted = set() if values is None else set(as_codes(values))
+    return np.array([cell is not None and cell in wanted for cell in cells], dtype=bool)
+
+
+class _Numbers(NamedTuple):
+    """A column as numbers, NaN where it has none, and where it is empty."""
+
+    values: Floats
+    missing: NDArray[np.bool_]
+
+
+def _number(name: str, patients: Patients) -> _Numbers | None:
     column = patients.column(name)
     if column is None:
         return None
     values, wrong = numbers(column)
-    if wrong:
-        patients.note(name, "not a number", wrong, "Mend it, or list the code under the table's missing.")
-    return values
+    if wrong.any():
+        patients.note(name, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY)
+    return _Numbers(values, column.isna().to_numpy())
 
 
-def _check_missing(name: str, column: str, value: Floats, rule: str, patients: Patients) -> None:
-    missing = np.isnan(value)
+def _check_missing(name: str, column: str, missing: NDArray[np.bool_], rule: str, patients: Patients) -> None:
     if not missing.any():
         return
     if rule == "refuse":
@@ -172,15 +201,20 @@ def _event_rows(source: EventSource, patients: Patients) -> tuple[NDArray[np.int
         return None
     chosen = np.ones(len(frame), dtype=bool)
     for name, column in conditions.items():
-        chosen &= np.isin(texts(frame[name] if column is None else column).astype(str), as_texts(source.where[name]))
-    position = pd.Index(patients.ids).get_indexer(pd.Index(texts(key[chosen])))
-    days, wrong = numbers(day[chosen])
-    known = patients.frames["patients"][patients.study.tables["patients"].key]
-    strangers = int((pd.Index(texts(known)).get_indexer(pd.Index(texts(key[chosen]))) < 0).sum())
+        chosen &= _among(codes(frame[name] if column is None else column), source.where[name])
+    ids = texts(key[chosen])
+    # Patients of arms left out have events, too.
+    known = set(texts(patients.frames[PATIENTS][patients.study.tables[PATIENTS].key]))
+    strangers = sum(one is None or one not in known for one in ids)
     if strangers:
         patients.note(spec.key, "event of a patient who is not in the patients table", strangers, "Mend it.", spec.path)
-    late = int((np.isnan(days) | (days < 0)).sum())
-    if late or wrong:
-        patients.note(source.day, "day of an event is missing or negative", late, "Mend it.", spec.path)
+    days, wrong = numbers(day[chosen])
+    if wrong.any():
+        patients.note(source.day, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY, spec.path)
+    bad = ~wrong & ~(days >= 0)
+    if bad.any():
+        patients.note(source.day, "day of an event is missing or negative", int(bad.sum()), "Mend it.", spec.path)
+    place = {one: row for row, one in enumerate(patients.ids) if one is not None}
+    position = np.array([place.get(one, -1) for one in ids], dtype=np.intp)
     keep = (position >= 0) & ~np.isnan(days)
-    return position[keep].astype(np.intp), days[keep]
+    return position[keep], days[keep]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -96,7 +97,7 @@ def write_trial(
         out / f"{name}.{format}": getattr(tables, name) for name in ("patients", "labs", "events")
     }
     files[out / "study.yaml"] = _study_text(tables.patients, format)
-    if not _is_simulated(out) and any(path.exists() for path in files):
+    if _holds_another_study(out, list(files)):
         raise InputError(f"{out} holds another study's files, which would be lost. Choose another folder.")
     if truth is not None:
         files[truth / f"truth.{format}"] = tables.truth
@@ -109,11 +110,15 @@ def il7_study() -> Study:
     return parse_study(_template(), Path(), "il7_study.yaml")
 
 
-def _is_simulated(folder: Path) -> bool:
-    """Return whether the study file in a folder was written here."""
+def _holds_another_study(folder: Path, files: list[Path]) -> bool:
+    """Return whether one of the files is there already, in a folder whose study file was not written here."""
     try:
-        return (folder / "study.yaml").read_text(encoding="utf-8").startswith(_HEADER)
-    except (OSError, UnicodeDecodeError):
+        if not any(path.exists() for path in files):
+            return False
+        return not (folder / "study.yaml").read_text(encoding="utf-8").startswith(_HEADER)
+    except (FileNotFoundError, UnicodeDecodeError):
+        return True
+    except OSError:  # a name that is too long, for example: writing says so
         return False
 
 
@@ -133,7 +138,7 @@ def _write_all(files: Mapping[Path, pd.DataFrame | str]) -> None:
         raise InputError(f"{error.filename} cannot be written: {error.strerror}. Choose another folder.") from None
     finally:
         for part in parts.values():
-            if part.parent.is_dir():
+            with suppress(OSError):  # what could not be made cannot always be removed either
                 part.unlink(missing_ok=True)
 
 

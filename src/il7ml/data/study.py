@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from il7ml.config import read_yaml
 from il7ml.errors import InputError, nearest
 from il7ml.schema import Closed, Variable, explain, load_dictionary, parse_variables
 
-Scalar = bool | int | float | str
 PATIENTS = "patients"
+
+
+def _one(value: object) -> object:
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError("expected a word, a number or yes/no")
+
+
+def _one_or_several(value: object) -> object:
+    cells = value if isinstance(value, list | tuple) else [value]
+    if cells and all(isinstance(cell, bool | int | float | str) for cell in cells):
+        return value
+    raise ValueError("expected a word, a number or yes/no, or a list of them")
+
+
+# Checked before pydantic tries the members of a union, each of which would give an error of its own.
+Scalar = Annotated[bool | int | float | str, BeforeValidator(_one)]
+Values = Annotated[Scalar | tuple[Scalar, ...], BeforeValidator(_one_or_several)]
 
 
 class TableSpec(Closed):
@@ -26,7 +45,7 @@ class TableSpec(Closed):
     key : str
         Column that identifies the patient.
     missing : tuple
-        Values that stand for "missing", beside empty fields.
+        Values that stand for "missing", beside empty fields and, in a CSV file, NA, N/A, NaN and NULL.
     """
 
     path: str = Field(min_length=1)
@@ -37,13 +56,13 @@ class TableSpec(Closed):
 class ArmSpec(Closed):
     """One arm of the contrast: how the tables name it, and what people call it."""
 
-    value: Scalar | tuple[Scalar, ...]
+    value: Values
     label: str = Field(min_length=1)
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The arm's values as text."""
-        return as_texts(self.value)
+        """The arm's values as codes."""
+        return as_codes(self.value)
 
 
 class ArmsSpec(Closed):
@@ -60,13 +79,18 @@ class ArmsSpec(Closed):
     treated: ArmSpec
     other_arms: Literal["refuse", "exclude"] = "refuse"
 
+    @model_validator(mode="after")
+    def _two_arms(self) -> ArmsSpec:
+        _check_apart("control", self.control.value, "treated", self.treated.value)
+        return self
+
 
 class AllocationSpec(Closed):
     """Known probability of being allocated to the treated arm: one number, or one a stratum."""
 
     probability: float | None = Field(default=None, gt=0, lt=1)
     stratum: str | None = None
-    by_stratum: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    by_stratum: dict[Scalar, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_form(self) -> AllocationSpec:
@@ -94,8 +118,13 @@ class VariableMap(Closed):
     column: str | None = None
     unit: str | None = None
     levels: dict[Scalar, str] = Field(default_factory=dict)
-    present: Scalar | tuple[Scalar, ...] = 1
-    absent: Scalar | tuple[Scalar, ...] = 0
+    present: Values = 1
+    absent: Values = 0
+
+    @model_validator(mode="after")
+    def _yes_or_no(self) -> VariableMap:
+        _check_apart("present", self.present, "absent", self.absent)
+        return self
 
 
 class EventSource(Closed):
@@ -103,7 +132,7 @@ class EventSource(Closed):
 
     table: str = Field(min_length=1)
     day: str = Field(min_length=1)
-    where: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
+    where: dict[str, Values] = Field(default_factory=dict)
 
 
 class _Endpoint(Closed):
@@ -131,7 +160,7 @@ class BinaryEndpoint(_Endpoint):
 
     kind: Literal["binary"]
     column: str | None = None
-    event: Scalar | tuple[Scalar, ...] = 1
+    event: Values = 1
     events: EventSource | None = None
     by_day: float | None = Field(default=None, gt=0)
     until: tuple[EventSource, ...] = ()
@@ -189,17 +218,28 @@ class TimeToEventEndpoint(_Endpoint):
     Attributes
     ----------
     time, event : str
-        Columns of the patients table; `event_value` means that the event happened at that time.
+        Columns of the patients table.
+    event_value, censored_value : scalar or tuple
+        Values of the event column that mean: the event happened at that time, or nothing had happened until then.
     competing_value : scalar or tuple, optional
-        Values of the event column that mean a competing event, after which the event cannot happen.
+        Values that mean a competing event, after which the event cannot happen.
     """
 
     kind: Literal["time_to_event"]
     time: str = Field(min_length=1)
     event: str = Field(min_length=1)
-    event_value: Scalar | tuple[Scalar, ...] = 1
-    competing_value: Scalar | tuple[Scalar, ...] | None = None
+    event_value: Values = 1
+    censored_value: Values = 0
+    competing_value: Values | None = None
     by_day: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> TimeToEventEndpoint:
+        _check_apart("event_value", self.event_value, "censored_value", self.censored_value)
+        if self.competing_value is not None:
+            _check_apart("event_value", self.event_value, "competing_value", self.competing_value)
+            _check_apart("censored_value", self.censored_value, "competing_value", self.competing_value)
+        return self
 
 
 Endpoint = Annotated[
@@ -259,12 +299,36 @@ class Study(Closed):
         for name in self.modifiers:
             if not known[name].is_baseline:
                 raise ValueError(f"modifier {name!r} is known only after randomisation")
+        for name, (low, high) in self.eligibility.items():
+            if known[name].kind != "continuous" or not known[name].is_baseline:
+                raise ValueError(f"eligibility {name!r} needs a number that is known at or before randomisation")
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"eligibility {name!r} needs its lower end first")
+        reserved = self._reserved_columns()
+        for name in self.variables:
+            if known[name].is_baseline and self.column_of(name) in reserved:
+                raise ValueError(
+                    f"variable {name!r} stands in column {self.column_of(name)!r}, which is "
+                    f"{reserved[self.column_of(name)]}, so it cannot be known before randomisation"
+                )
         for source in self._event_sources():
             if source.table not in self.tables:
                 raise ValueError(f"event table {source.table!r} is not listed under 'tables'")
         if not self.endpoints:
             raise ValueError("endpoints must name at least one endpoint")
         return self
+
+    def _reserved_columns(self) -> dict[str, str]:
+        """Return the columns of the patients table that no feature may be made of, and what they are."""
+        reserved = {self.tables[PATIENTS].key: "the patient's identifier", self.arms.column: "the arm"}
+        for name, endpoint in self.endpoints.items():
+            columns: list[object]
+            if isinstance(endpoint, TimeToEventEndpoint):
+                columns = [endpoint.time, endpoint.event]
+            else:
+                columns = [endpoint.column, endpoint.exposure if isinstance(endpoint, CountEndpoint) else None]
+            reserved |= {column: f"the outcome of endpoint {name!r}" for column in columns if isinstance(column, str)}
+        return reserved
 
     def _event_sources(self) -> list[EventSource]:
         found = []
@@ -314,8 +378,9 @@ def load_study(path: str | Path) -> Study:
         If the file cannot be read, or a key or value is not allowed.
     """
     path = Path(path)
-    if path.is_dir():
-        path = path / "study.yaml"
+    # A name that is too long cannot be asked about; reading it says so.
+    with suppress(OSError):
+        path = path / "study.yaml" if path.is_dir() else path
     return parse_study(read_yaml(path, "study file"), path.parent, path.name)
 
 
@@ -329,13 +394,36 @@ def parse_study(raw: Mapping[str, Any], folder: Path, source: str = "study") -> 
         raise InputError(explain(error, source, Study)) from None
 
 
-def as_texts(value: Scalar | tuple[Scalar, ...]) -> tuple[str, ...]:
-    """Return one or several values as text, the way `as_text` writes table cells."""
-    return tuple(as_text(item) for item in (value if isinstance(value, tuple) else (value,)))
+def as_codes(value: Scalar | tuple[Scalar, ...]) -> tuple[str, ...]:
+    """Return one or several values of a study file as codes, the way `as_code` writes table cells."""
+    return tuple(as_code(item) for item in (value if isinstance(value, tuple) else (value,)))
+
+
+_YES_OR_NO = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "off": "0"}
+_NUMBER = re.compile(r"([+-]?)0*([0-9]+)(?:\.([0-9]*))?")
+
+
+def as_code(value: object) -> str:
+    """Return a value in the form in which study files and table cells are compared.
+
+    Numbers lose what their column's type adds ("01", "1" and "1.0" are one code). Yes and no become 1 and 0: YAML reads
+    an unquoted yes, no, on or off as a truth value, and table readers do so with true and false.
+
+    Examples
+    --------
+    >>> as_code(1.0), as_code("01"), as_code(True), as_code("No"), as_code("2.50"), as_code(" IL-7 ")
+    ('1', '1', '1', '0', '2.5', 'IL-7')
+    """
+    text = as_text(value)
+    if number := _NUMBER.fullmatch(text):
+        sign, whole, fraction = number.group(1), number.group(2), (number.group(3) or "").rstrip("0")
+        size = f"{whole}.{fraction}" if fraction else whole
+        return f"-{size}" if sign == "-" and size != "0" else size
+    return _YES_OR_NO.get(text.lower(), text)
 
 
 def as_text(value: object) -> str:
-    """Return a cell's value as text: 1, 1.0 and "1" are the same, so that a study file need not know column types.
+    """Return a cell's value as text, in which the number 1 and the number 1.0 are the same.
 
     Examples
     --------
@@ -347,6 +435,11 @@ def as_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
+
+
+def _check_apart(first: str, one: Values, second: str, other: Values) -> None:
+    if set(as_codes(one)) & set(as_codes(other)):
+        raise ValueError(f"{first} and {second} share a value; each value has one meaning")
 
 
 def _check_source(

@@ -134,7 +134,7 @@ def censoring_weights(time: Floats, censored: NDArray[np.bool_], horizon: float,
     --------
     >>> import numpy as np
     >>> time, censored = np.array([1.0, 2.0, 3.0, 4.0]), np.array([False, True, False, True])
-    >>> censoring_weights(time, censored, 3.5, np.zeros(4, dtype=np.int8)).tolist()
+    >>> censoring_weights(time, censored, 3.5, np.zeros(4, dtype=np.int8)).round(6).tolist()
     [1.0, 0.0, 1.5, 1.5]
     """
     weight = np.zeros(time.size)
@@ -143,7 +143,7 @@ def censoring_weights(time: Floats, censored: NDArray[np.bool_], horizon: float,
         when, gone = time[rows], censored[rows]
         known = ~(gone & (when < horizon))
         free = _uncensored_before(np.minimum(when, horizon), when, gone)
-        if known.any() and free[known].min() < _SMALLEST_OBSERVED:
+        if not known.any() or free[known].min() < _SMALLEST_OBSERVED:
             raise InputError(
                 f"fewer than {_SMALLEST_OBSERVED:.0%} of an arm are followed up to day {horizon:g}, too few for "
                 "censoring weights. Choose an earlier by_day."
