@@ -35,6 +35,11 @@ def answer_columns(measure: str, simulated: bool) -> dict[str, type]:
     }
 
 
+def _short(number: float, sign: str = "") -> str:
+    """Return a number with three digits, or all those before the point."""
+    return f"{number:{sign}.3g}" if abs(number) < 999.5 else f"{number:{sign}.0f}"
+
+
 @dataclass(frozen=True)
 class Reason:
     """Why the risk differs from the average training patient's.
@@ -57,9 +62,9 @@ class Reason:
 
     def sentence(self, measure: str) -> str:
         """Return the reason in words, the change in percentage points for a risk."""
-        value = "missing" if self.value is None else self.value if isinstance(self.value, str) else f"{self.value:.3g}"
+        value = "missing" if self.value is None else self.value if isinstance(self.value, str) else _short(self.value)
         unit = f" {self.unit}" if self.unit and self.value is not None else ""
-        change = f"{100 * self.points:+.1f} percentage points" if measure == "risk" else f"{self.points:+.3g}"
+        change = f"{100 * self.points:+.1f} percentage points" if measure == "risk" else _short(self.points, "+")
         return f"{self.label} {value}{unit} {self.direction} it ({change})"
 
 
@@ -81,6 +86,8 @@ class Prediction:
     status : {'ok', 'out_of_scope'}
     measure : {'risk', 'rate', 'mean'}
         What `untreated` and `treated` are; names the keys of `to_dict`, such as ``risk_untreated``.
+    unit : str
+        What a rate is per, or the unit of a mean; empty for a risk, which is a probability.
     untreated, treated, benefit : Interval or None
         Outcome without and with treatment, and the absolute benefit (positive: helped). Out of scope only the first
         is given.
@@ -102,6 +109,7 @@ class Prediction:
     patient_id: str | None
     status: str
     measure: str
+    unit: str
     untreated: Interval
     treated: Interval | None
     benefit: Interval | None
@@ -138,7 +146,7 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; ``notice`` comes first for a model trained on simulated patients."""
         answer: dict[str, Any] = {"notice": self.notice} if self.notice else {}
-        answer |= {"patient_id": self.patient_id, "status": self.status, "outcome": self.outcome}
+        answer |= {"patient_id": self.patient_id, "status": self.status, "outcome": self.outcome, "unit": self.unit}
         for name, interval in (
             (f"{self.measure}_untreated", self.untreated),
             (f"{self.measure}_treated", self.treated),
@@ -166,7 +174,11 @@ class Prediction:
         """Return the answer as plain text for a terminal or a printout."""
         lines = [self.notice] if self.notice else []
         lines.append(f"{self.outcome}{f' (patient {self.patient_id})' if self.patient_id else ''}")
-        plain, points = (" %", " percentage points") if self.measure == "risk" else ("", "")
+        if self.measure == "risk":
+            plain, points = " %", " percentage points"
+        else:
+            per = "per " if self.measure == "rate" else ""
+            plain = points = f" {per}{self.unit}" if self.unit else ""
         rows = [
             (f"with {self.arms[0]}", self.untreated, plain),
             (f"with {self.arms[1]}", self.treated, plain),
@@ -178,19 +190,24 @@ class Prediction:
         lines += [f"  {label:<{width}}  {self._amount(interval)}{unit}" for label, interval, unit in shown]
         if (need := self.number_needed_to_treat) is not None:
             lines.append(f"  {'number needed to treat':<{width}}  {need:.1f}")
-        lines.append(self.evidence_sentence)
+        if self.benefit is not None:
+            lines.append(self.evidence_sentence)
         lines.append(self.reasons_sentence)
         lines += [f"  {reason.sentence(self.measure)}" for reason in self.reasons]
         lines += [f"! {warning}" for warning in self.warnings]
+        return "\n".join([*lines, self._origin(), self.intended_use])
+
+    def _origin(self) -> str:
         model = self.model
-        lines.append(
-            f"Model {model.get('name')} {model.get('version') or ''} ({model.get('digest', '')[:12]}), trained on "
-            f"{model.get('training_patients')} {model.get('data')} patients with {model.get('training_events')} events."
+        version = f" version {model['version']}" if model.get("version") else ""
+        events = "" if self.measure == "mean" else f" with {model.get('training_events')} events"
+        return (
+            f"Model {model.get('name')}{version} ({model.get('digest', '')[:12]}), trained on "
+            f"{model.get('training_patients')} {model.get('data')} patients{events}."
         )
-        return "\n".join([*lines, self.intended_use])
 
     def _amount(self, interval: Interval) -> str:
         if self.measure == "risk":
             value, low, high = (100 * part for part in (interval.value, interval.low, interval.high))
             return f"{value:.1f} ({low:.1f} to {high:.1f})"
-        return f"{interval.value:.3g} ({interval.low:.3g} to {interval.high:.3g})"
+        return f"{_short(interval.value)} ({_short(interval.low)} to {_short(interval.high)})"

@@ -123,9 +123,10 @@ def assess_risk(
             {"metric": ["ici", "e50", "e90"], "estimate": [calibration.ici, calibration.e50, calibration.e90]}
         ),
     }
-    measure = {"binary": "risk", "count": "rate", "continuous": "mean"}[kind]
     figures = {
-        "calibration": plots.calibration_figure(calibration.curve, calibration.groups, f"Calibration: {title}", measure)
+        "calibration": plots.calibration_figure(
+            calibration.curve, calibration.groups, f"Calibration: {title}", family.measure, level
+        )
     }
     if kind == "binary":
         tables |= _binary_tables(sample, factual, name, config)
@@ -191,7 +192,9 @@ def assess_effect(
         ),
     }
     if kind == "binary":
-        need = number_needed_to_treat(average.value, average.low, average.high)
+        # A number needed to treat counts bad outcomes; of a good one it is the absence.
+        limits = (average.low, average.high) if setting.harmful else (-average.high, -average.low)
+        need = number_needed_to_treat(average.value if setting.harmful else -average.value, *limits)
         tables["number_needed_to_treat"] = pd.DataFrame([{**need._asdict(), "text": str(need)}])
     metrics = {"ate": average, "heterogeneity_p": _p_estimate(tests["relative"].p_value, config.effect.permutations)}
     if _LEARNER_FOR_TESTS in out_of_fold.effects:
@@ -202,6 +205,7 @@ def assess_effect(
         f"Effect by predicted risk: {title}",
         family.measure,
         "Quarter of predicted outcome, untreated",
+        level,
     )
     return EffectAssessment(scores, average, verdict, metrics, tables, {"effects_by_risk": plots.to_png(figure)})
 

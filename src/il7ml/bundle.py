@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -20,13 +21,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from il7ml import __version__
 from il7ml.errors import BundleRefusedError, InputError
 from il7ml.family import Kind
+from il7ml.features.columns import DERIVED
 from il7ml.features.design import LinearDesign, TreeDesign
 from il7ml.models.fitted import Fitted, FittedLinear, FittedTrees
+from il7ml.models.stored_trees import load_booster
 from il7ml.schema import Closed, Variable
 
 Floats = NDArray[np.float64]
@@ -34,6 +36,12 @@ Floats = NDArray[np.float64]
 FORMAT = 1
 _TRUSTED = re.compile(r"card\.json|designs\.json|arrays\.npz|risk\.ubj|refit_[0-9]{2}\.ubj")
 _LARGEST = 256 * 2**20
+_LARGEST_MANIFEST = 2**20
+_ENCRYPTED = 0x1
+_SHAPE = rb"\(([0-9]{0,9}(?:, ?[0-9]{0,9})*)\)"
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '<f8', 'fortran_order': False, 'shape': " + _SHAPE + rb", \} *\n", re.DOTALL
+)
 
 
 class Estimate(Closed):
@@ -158,21 +166,16 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".bundle-", dir=folder.parent))
+        try:
+            _write_files(bundle, work)
+            digest = _write_manifest(work)
+            work.chmod(0o755)
+            work.replace(folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}. Choose another place.") from None
-    try:
-        _write_files(bundle, work)
-        manifest = {
-            "format": FORMAT,
-            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(work.iterdir())},
-        }
-        text = json.dumps(manifest, indent=1, sort_keys=True)
-        (work / "manifest.json").write_text(text, encoding="utf-8")
-        work.chmod(0o755)
-        work.replace(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest
 
 
 def load_bundle(folder: str | Path) -> Bundle:
@@ -188,34 +191,34 @@ def load_bundle(folder: str | Path) -> Bundle:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such bundle folder. Name the folder that holds manifest.json.")
-    digest, files = _verified(folder)
     try:
-        card = Card.model_validate_json(files["card.json"])
-        designs = json.loads(files["designs.json"])
-        return _assemble(card, designs, _read_arrays(files["arrays.npz"]), files, digest)
-    except (
-        ValidationError,
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        OSError,
-        zipfile.BadZipFile,
-    ) as error:
+        digest, files = _verified(folder)
+        card = Card.model_validate(_read_json(files["card.json"]))
+        arrays = _read_arrays(files["arrays.npz"])
+        bundle = _assemble(card, _read_json(files["designs.json"]), arrays, files, digest)
+        _check_parts(bundle)
+    except OSError as error:
+        raise _refused(folder, f"a file cannot be read ({error.strerror})") from None
+    except (LookupError, TypeError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise _refused(folder, f"its content is not of the expected form ({type(error).__name__})") from None
+    return bundle
 
 
 def _verified(folder: Path) -> tuple[str, dict[str, bytes]]:
     """Return the digest of the manifest and the files' bytes, read once, after checking names and digests."""
     path = folder / "manifest.json"
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > 2**20:
+    if path.is_symlink() or not path.is_file():
         raise _refused(folder, "manifest.json is missing")
+    if path.stat().st_size > _LARGEST_MANIFEST:
+        raise _refused(folder, "manifest.json is larger than any bundle's")
     content = path.read_bytes()
     try:
         manifest = json.loads(content)
-        version, digests = manifest["format"], dict(manifest["files"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        version, digests = manifest["format"], manifest["files"]
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise _refused(folder, "manifest.json is not readable") from None
+    if not isinstance(digests, dict):
+        raise _refused(folder, "manifest.json is not readable")
     if version != FORMAT:
         raise _refused(folder, f"it is not of format {FORMAT}, the one that this il7ml reads")
     present = {entry.name for entry in folder.iterdir()} - {"manifest.json"}
@@ -240,14 +243,38 @@ def _verified_file(folder: Path, name: str, digest: object) -> bytes:
 
 def _read_arrays(content: bytes) -> dict[str, Floats]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
-            raise ValueError("the arrays are larger than any model's")
-    with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
-        arrays = {name: loaded[name] for name in loaded.files}
-    for name, array in arrays.items():
-        if array.dtype != np.float64 or not np.isfinite(array).all():
-            raise ValueError(f"{name} holds numbers that are not finite")
-    return arrays
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED for entry in entries):
+            raise ValueError("the arrays are compressed or encrypted, which il7ml never does")
+        if sum(entry.file_size for entry in entries) > len(content):
+            raise ValueError("the arrays are larger than the file that holds them")
+        return {entry.filename.removesuffix(".npy"): _read_array(archive.read(entry)) for entry in entries}
+
+
+def _read_array(content: bytes) -> Floats:
+    """Return the finite numbers of a ``.npy`` file; its header must be as NumPy writes it for an array of floats.
+
+    NumPy's own reader takes headers of more forms, and its errors of more kinds.
+    """
+    header = _HEADER.match(content)
+    if header is None:
+        raise ValueError("an array is not one of floats")
+    shape = tuple(int(size) for size in header[1].replace(b",", b" ").split())
+    array = np.frombuffer(content, dtype="<f8", offset=header.end()).reshape(shape)
+    if not np.isfinite(array).all():
+        raise ValueError("an array holds numbers that are not finite")
+    return array.astype(float)
+
+
+def _read_json(content: bytes) -> Any:
+    return json.loads(content, parse_float=_finite, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is not finite")
+    return number
 
 
 def _refused(folder: Path, reason: str) -> BundleRefusedError:
@@ -255,6 +282,17 @@ def _refused(folder: Path, reason: str) -> BundleRefusedError:
         f"bundle {folder.name} refused: {reason}. Expected an unaltered bundle of il7ml {__version__}; "
         "get a fresh copy or train again."
     )
+
+
+def _write_manifest(work: Path) -> str:
+    """Write the manifest of a folder's files and return its digest."""
+    manifest = {
+        "format": FORMAT,
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(work.iterdir())},
+    }
+    content = json.dumps(manifest, indent=1, sort_keys=True).encode()
+    (work / "manifest.json").write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _write_files(bundle: Bundle, work: Path) -> None:
@@ -281,7 +319,11 @@ def _write_files(bundle: Bundle, work: Path) -> None:
             model.booster.save_model(work / f"refit_{number:02d}.ubj")  # type: ignore[attr-defined]
     (work / "card.json").write_text(bundle.card.model_dump_json(indent=1), encoding="utf-8")
     (work / "designs.json").write_text(json.dumps(designs, indent=1), encoding="utf-8")
-    np.savez(work / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(
+        work / "arrays.npz",
+        allow_pickle=False,
+        **{name: np.ascontiguousarray(array, dtype="<f8") for name, array in arrays.items()},
+    )
 
 
 def _intercept(model: Any) -> float:
@@ -334,11 +376,31 @@ def _assemble(
 
 
 def _load_trees(content: bytes, design: TreeDesign, row: Floats) -> FittedTrees:
-    import xgboost
+    return FittedTrees(design, load_booster(content, len(design.owners)), float(row[1]), float(row[0]))
 
-    booster = xgboost.Booster({"nthread": 1})
-    try:
-        booster.load_model(bytearray(content))
-    except xgboost.core.XGBoostError:
-        raise ValueError("the trees are not a model") from None
-    return FittedTrees(design, booster, float(row[1]), float(row[0]))
+
+def _check_parts(bundle: Bundle) -> None:
+    """Refuse parts that do not fit each other, which would fail at the first prediction only."""
+    card, effect, refits = bundle.card, bundle.effect_refits, bundle.refits
+    linear = [bundle.effect.design, bundle.reference]
+    needed = {source for name in card.variables if name in DERIVED for source in DERIVED[name].sources}
+    if isinstance(bundle.risk, FittedLinear):
+        linear.append(bundle.risk.design)
+    elif isinstance(bundle.risk, FittedTrees):
+        needed |= set(bundle.risk.design.owners)
+    needed |= {*card.eligibility, *(name for design in linear for name in design.owners)}
+    columns = len(bundle.reference.owners)
+    fits = (
+        needed <= set(card.variables)
+        and all(design.centre.shape == design.scale.shape == (len(design.owners),) for design in linear)
+        and len(refits.models) >= 2
+        and refits.theta.shape == (len(refits.models),)
+        and len(effect.intercepts) >= 2
+        and effect.coefficients.shape[1] == len(bundle.effect.design.owners)
+        and bundle.precision.shape == (columns, columns)
+        and len(card.distance_quantiles) >= 2
+        and 0.5 < card.level < 1
+        and all(bool(entry.quantiles) != bool(entry.shares) for entry in card.variables.values())
+    )
+    if not fits:
+        raise ValueError("the parts do not fit each other")

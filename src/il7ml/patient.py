@@ -12,11 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from il7ml.bundle import CardVariable
+from il7ml.data.study import as_text
 from il7ml.errors import InputError, nearest
 from il7ml.features.columns import DERIVED, Columns
 from il7ml.schema import load_dictionary
 
 Inputs = Mapping[str, CardVariable]
+Numbers = float | NDArray[np.float64]
 
 _ALIKE = 0.8  # likeness from which an unknown column is taken for a misspelt variable
 
@@ -133,7 +135,7 @@ def _fast(series: pd.Series, entry: CardVariable) -> NDArray[np.float64]:
     """Return the values that are right beyond doubt, NaN elsewhere."""
     variable = entry.variable
     if variable.kind == "categorical":
-        text = series.astype("object").map(str)
+        text = series.astype("object").map(as_text)
         codes = pd.Index(variable.levels).get_indexer(pd.Index(text)).astype(float)
         return np.asarray(np.where(codes < 0, np.nan, codes))
     if not pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype):
@@ -142,8 +144,7 @@ def _fast(series: pd.Series, entry: CardVariable) -> NDArray[np.float64]:
     if variable.kind == "binary":
         good = (values == 0) | (values == 1)
     else:
-        low, high = variable.possible if variable.possible is not None else (-math.inf, math.inf)
-        good = np.isfinite(values) & (values >= low) & (values <= high)
+        good = _within(values, variable.possible) & (_within(values, variable.plausible) | _seen(values, entry))
     values[~good] = np.nan
     return values
 
@@ -154,27 +155,39 @@ def parse_value(name: str, value: Any, entry: CardVariable) -> float:
     Raises
     ------
     InputError
-        For text where a number is expected, an unknown category, an impossible value, or one that only makes sense
-        in another unit.
+        For text where a number is expected, an unknown category, an impossible value, or one that makes sense in
+        another unit only (and that no training patient had).
     """
     variable = entry.variable
     if variable.kind == "categorical":
-        if str(value) not in variable.levels:
+        if as_text(value) not in variable.levels:
             raise InputError(f"{name}: expected one of {', '.join(variable.levels)}; another value came.")
-        return float(variable.levels.index(str(value)))
+        return float(variable.levels.index(as_text(value)))
     number = _number(name, value, variable.kind)
     if variable.kind == "binary":
         if number not in (0.0, 1.0):
             raise InputError(f"{name}: expected 0 (no) or 1 (yes); another value came.")
         return number
-    low, high = variable.possible if variable.possible is not None else (-math.inf, math.inf)
-    if low <= number <= high:
-        return number
     unit = variable.unit or "a pure number"
     other = variable.other_unit(np.array([number]))
-    if other is not None:
+    if other is not None and not _seen(number, entry):
         raise InputError(f"{name}: expected {unit}, the value looks like {other}. Did you mean {other}? Convert it.")
-    raise InputError(f"{name}: impossible value. Expected {low:g} to {high:g} ({unit}).")
+    if variable.possible is not None and not _within(number, variable.possible):
+        low, high = variable.possible
+        raise InputError(f"{name}: impossible value. Expected {low:g} to {high:g} ({unit}).")
+    return number
+
+
+def _seen(values: Numbers, entry: CardVariable) -> NDArray[np.bool_]:
+    """Return which values lie in the training range: what patients had is no mistake of units, however rare."""
+    if entry.low is None or entry.high is None:
+        return np.zeros(np.shape(values), dtype=bool)
+    return _within(values, (entry.low, entry.high))
+
+
+def _within(values: Numbers, limits: tuple[float, float] | None) -> NDArray[np.bool_]:
+    low, high = limits if limits is not None else (-math.inf, math.inf)
+    return np.asarray((values >= low) & (values <= high) & np.isfinite(values))
 
 
 def _number(name: str, value: Any, kind: str) -> float:
@@ -194,4 +207,6 @@ def is_missing(value: Any) -> bool:
     """Return whether a field counts as not given: None, NaN, NA or empty text."""
     if value is pd.NA or value is pd.NaT:
         return True
-    return value is None or (isinstance(value, float | np.floating) and math.isnan(value)) or value == ""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float | np.floating) and math.isnan(value))

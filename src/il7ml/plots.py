@@ -27,17 +27,20 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def calibration_figure(curve: pd.DataFrame, groups: pd.DataFrame, title: str, outcome: str) -> Figure:
+def calibration_figure(
+    curve: pd.DataFrame, groups: pd.DataFrame, title: str, outcome: str, level: float = 0.95
+) -> Figure:
     """Draw predicted against observed: flexible curve with band, grouped points with intervals, ideal line."""
     figure, axes = _canvas(title, 5.6, 5.2)
     top = float(max(curve["high"].max(), groups["high"].max(), curve["predicted"].max()) * 1.05)
     bottom = float(min(0.0, curve["low"].min(), groups["low"].min()))
     axes.plot([bottom, top], [bottom, top], color=GREY, linewidth=1, linestyle="--", label="Ideal")
     axes.fill_between(curve["predicted"], curve["low"], curve["high"], color=BLUE, alpha=0.15, linewidth=0)
-    axes.plot(curve["predicted"], curve["observed"], color=BLUE, label="Flexible curve, 95 % band")
+    axes.plot(curve["predicted"], curve["observed"], color=BLUE, label=f"Flexible curve, {100 * level:g} % band")
     below, above = groups["observed"] - groups["low"], groups["high"] - groups["observed"]
+    label = f"Groups, {100 * level:g} %"
     axes.errorbar(
-        groups["predicted"], groups["observed"], [below, above], fmt="o", color=ORANGE, capsize=2, label="Groups, 95 %"
+        groups["predicted"], groups["observed"], [below, above], fmt="o", color=ORANGE, capsize=2, label=label
     )
     axes.set(xlabel=f"Predicted {outcome}", ylabel=f"Observed {outcome}", xlim=(bottom, top), ylim=(bottom, top))
     axes.legend(frameon=False, loc="upper left")
@@ -47,7 +50,7 @@ def calibration_figure(curve: pd.DataFrame, groups: pd.DataFrame, title: str, ou
 def roc_figure(curves: pd.DataFrame, labels: dict[str, str], title: str) -> Figure:
     """Draw receiver operating characteristic curves; `curves` has model, false_positive_rate, true_positive_rate."""
     figure, axes = _canvas(title, 5.2, 5.2)
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="Chance")
     for colour, (model, curve) in zip(_COLOURS, curves.groupby("model", sort=False), strict=False):
         axes.plot(
             curve["false_positive_rate"],
@@ -81,14 +84,17 @@ def decision_curve_figure(curve: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def group_effects_figure(groups: pd.DataFrame, average: float, title: str, measure: str, group_title: str) -> Figure:
+def group_effects_figure(
+    groups: pd.DataFrame, average: float, title: str, measure: str, group_title: str, level: float = 0.95
+) -> Figure:
     """Draw effects by group with intervals beside the average effect."""
     figure, axes = _canvas(title, 6.4, 4.4)
     place = np.arange(len(groups))
     axes.axhline(0, color="#111827", linewidth=0.8)
     axes.axhline(average, color=ORANGE, linestyle="--", linewidth=1.2, label="Average effect")
     below, above = groups["effect"] - groups["low"], groups["high"] - groups["effect"]
-    axes.errorbar(place, groups["effect"], [below, above], fmt="o", color=BLUE, capsize=3, label="Group, 95 %")
+    label = f"Group, {100 * level:g} %"
+    axes.errorbar(place, groups["effect"], [below, above], fmt="o", color=BLUE, capsize=3, label=label)
     labels = [f"{i + 1}\n(n = {n})" for i, n in enumerate(groups["n"])]
     axes.set_xticks(place, labels)
     axes.set(xlabel=group_title, ylabel=f"Difference in {measure}, treated - untreated")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +16,21 @@ from il7ml import texts
 from il7ml.answer import Interval, Prediction, Reason, answer_columns
 from il7ml.bundle import Bundle, CardVariable, load_bundle
 from il7ml.errors import InputError
-from il7ml.family import FAMILIES, Family
+from il7ml.family import FAMILIES, Family, Kind
 from il7ml.features.columns import DERIVED, Columns, complete
 from il7ml.models.fitted import Floats
-from il7ml.patient import parse_patient, parse_table
+from il7ml.patient import is_missing, parse_patient, parse_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _REASONS = 5
 _UNUSUAL = 97.5
+_POSSIBLE: dict[Kind, tuple[float, float]] = {
+    "binary": (0.0, 1.0),
+    "count": (0.0, math.inf),
+    "continuous": (-math.inf, math.inf),
+}
 _CHUNK = 100_000  # rows of a table scored at once, so that memory stays bounded
 
 
@@ -53,7 +58,10 @@ class Predictor:
     def __init__(self, bundle: Bundle, version: str | None = None) -> None:
         self._bundle = bundle
         self._version = version
-        self._inputs = {name: entry for name, entry in bundle.card.variables.items() if name not in DERIVED}
+        entries = bundle.card.variables
+        self._variables = {name: entry.variable for name, entry in entries.items()}
+        self._inputs = {name: entry for name, entry in entries.items() if name not in DERIVED}
+        self._influential = _influential(bundle)
 
     @property
     def bundle(self) -> Bundle:
@@ -114,8 +122,8 @@ class Predictor:
         InputError
             If a column looks like a misspelt variable or a required one is missing. Other columns are left aside.
         """
+        parsed = parse_table(table, self._inputs)
         ids = table["patient_id"] if "patient_id" in table.columns else None
-        parsed = parse_table(table.drop(columns="patient_id", errors="ignore"), self._inputs)
         good = np.array([not problem for problem in parsed.problems], dtype=bool)
         rows = np.flatnonzero(good)
         result = self._empty_answers(len(table), ids)
@@ -155,7 +163,7 @@ class Predictor:
         frame = pd.DataFrame({name: np.full(n, np.nan if kind is float else "") for name, kind in columns.items()})
         if card.simulated:
             frame["notice"] = texts.SIMULATED
-        frame["patient_id"] = [str(k) for k in (range(1, n + 1) if ids is None else ids)]
+        frame["patient_id"] = ["" if is_missing(k) else str(k) for k in (range(1, n + 1) if ids is None else ids)]
         frame["status"] = "error"
         frame["evidence"] = card.evidence
         frame["model"] = card.model_name
@@ -186,10 +194,17 @@ class Predictor:
     def _score(self, columns: Columns, n: int) -> _Scores:
         bundle, card = self._bundle, self._bundle.card
         family = FAMILIES[card.kind]
-        filled = complete(columns, {name: entry.variable for name, entry in card.variables.items()})
+        filled = complete(columns, self._variables)
         z = float(ndtri(0.5 + card.level / 2))
         eta = bundle.risk.linear_predictor(filled, n)
-        drawn = self._refit_predictors(columns, n)
+        drawn = np.array(
+            [
+                model.linear_predictor(draw, n)
+                for model, draw in zip(
+                    bundle.refits.models, self._draws(columns, len(bundle.refits.models)), strict=True
+                )
+            ]
+        )
         shift = bundle.refits.theta[:, None]
         untreated = _around(family, eta, drawn, z)
         treated = _around(family, eta + card.theta, drawn + shift, z)
@@ -197,37 +212,45 @@ class Predictor:
         benefit = sign * (untreated[0] - treated[0])
         spread = (family.mean(drawn) - family.mean(drawn + shift)).std(axis=0, ddof=1)
         answer = np.array([benefit, benefit - z * spread, benefit + z * spread])
-        individual = self._individual(filled, n, sign, z) if card.evidence != "none" else None
-        if card.evidence == "credible" and individual is not None:
-            answer, individual = individual, None
-            treated = untreated[0] - sign * answer[[0, 2, 1] if sign > 0 else [0, 1, 2]]
         if card.kind == "binary":
-            answer, treated = np.clip(answer, -1, 1), np.clip(treated, 0, 1)
+            answer = np.clip(answer, -1, 1)
+        individual = None
+        if card.evidence != "none":
+            individual, individually_treated = self._individual(columns, n, untreated[0], sign, z)
+            if card.evidence == "credible":
+                answer, treated, individual = individual, individually_treated, None
         return _Scores(untreated, treated, answer, individual, self._percentiles(filled, n))
 
-    def _refit_predictors(self, columns: Columns, n: int) -> Floats:
-        """Return the refits' linear predictors (refits, n); each draws anew what the patient's record lacks."""
-        card, refits = self._bundle.card, self._bundle.refits
-        variables = {name: entry.variable for name, entry in card.variables.items()}
-        gaps = [name for name in self._inputs if np.isnan(columns[name]).any()]
-        if not gaps:
-            filled = complete(columns, variables)
-            return np.array([model.linear_predictor(filled, n) for model in refits.models])
-        rows = []
-        for number, model in enumerate(refits.models):
+    def _draws(self, columns: Columns, count: int) -> Iterator[Columns]:
+        """Yield `count` completed copies of the columns; each draws anew what a patient's record lacks."""
+        gaps = [(place, name) for place, name in enumerate(self._inputs) if np.isnan(columns[name]).any()]
+        filled = complete(columns, self._variables)
+        for number in range(count):
+            if not gaps:
+                yield filled
+                continue
             drawn = dict(columns)
-            for place, name in enumerate(gaps):
-                value = _draw(card.variables[name], number, place)
+            for place, name in gaps:
+                value = _draw(self._inputs[name], number, place)
                 drawn[name] = np.where(np.isnan(columns[name]), value, columns[name])
-            rows.append(model.linear_predictor(complete(drawn, variables), n))
-        return np.array(rows)
+            yield complete(drawn, self._variables)
 
-    def _individual(self, columns: Columns, n: int, sign: float, z: float) -> Floats:
+    def _individual(self, columns: Columns, n: int, untreated: Floats, sign: float, z: float) -> tuple[Floats, Floats]:
+        """Return the effect model's benefit and the outcome under treatment that goes with it, each (3, n)."""
         effect, refits = self._bundle.effect, self._bundle.effect_refits
-        value = -sign * effect.linear_predictor(columns, n)
-        matrix = effect.design.matrix(columns, n)
-        spread = z * (refits.intercepts[:, None] + refits.coefficients @ matrix.T).std(axis=0, ddof=1)
-        return np.array([value, value - spread, value + spread])
+        value = -sign * effect.linear_predictor(complete(columns, self._variables), n)
+        drawn = [
+            intercept + effect.design.matrix(draw, n) @ coefficients
+            for intercept, coefficients, draw in zip(
+                refits.intercepts, refits.coefficients, self._draws(columns, refits.intercepts.size), strict=True
+            )
+        ]
+        spread = z * np.std(drawn, axis=0, ddof=1)
+        # The limits of the benefit and of the treated outcome change places where a benefit is a fall.
+        order = [0, 2, 1] if sign > 0 else [0, 1, 2]
+        benefit = np.array([value, value - spread, value + spread])
+        treated = np.clip(untreated - sign * benefit[order], *_POSSIBLE[self._bundle.card.kind])
+        return sign * (untreated - treated)[order], treated
 
     def _percentiles(self, columns: Columns, n: int) -> Floats:
         """Return where each patient's distance from the training centre lies among the training patients' (0-100)."""
@@ -247,6 +270,7 @@ class Predictor:
             patient_id=patient_id,
             status="out_of_scope" if outside else "ok",
             measure=FAMILIES[card.kind].measure,
+            unit="" if card.kind == "binary" else card.unit,
             untreated=_interval(scores.untreated, row),
             treated=None if outside else _interval(scores.treated, row),
             benefit=None if outside else _interval(scores.benefit, row),
@@ -294,21 +318,27 @@ class Predictor:
 
     def _warnings(self, columns: Columns, row: int, outside: list[str], percentile: float) -> tuple[str, ...]:
         card = self._bundle.card
-        found, missing = [], []
+        found: list[str] = []
+        missing: list[str] = []
         if outside:
             labels = ", ".join(card.variables[name].variable.term.lower() for name in outside)
             found.append(texts.OUT_OF_SCOPE.format(variables=labels))
         for name in self._inputs:
             entry, value = card.variables[name], columns[name][row]
             if np.isnan(value):
-                missing.append(entry.variable.term)
+                missing.append(name)
             elif entry.low is not None and entry.high is not None and not entry.low <= value <= entry.high:
                 unit = f" {entry.variable.unit}" if entry.variable.unit else ""
                 found.append(
                     texts.EXTRAPOLATION.format(label=entry.variable.term, low=entry.low, high=entry.high, unit=unit)
                 )
-        if missing:
-            found.append(texts.IMPUTED.format(labels=", ".join(missing)))
+        sentences = []
+        for sentence, influential in ((texts.IMPUTED, True), (texts.WITHOUT_INFLUENCE, False)):
+            terms = [self._variables[name].term for name in missing if (name in self._influential) == influential]
+            if terms:
+                sentences.append(sentence.format(labels=", ".join(terms)))
+        if sentences:
+            found.append(" ".join(sentences))
         if percentile >= _UNUSUAL:
             found.append(texts.UNUSUAL.format(percentile=percentile))
         return tuple(found)
@@ -317,7 +347,7 @@ class Predictor:
         card = self._bundle.card
         family = FAMILIES[card.kind]
         one = {name: column[row : row + 1] for name, column in columns.items()}
-        filled = complete(one, {name: entry.variable for name, entry in card.variables.items()})
+        filled = complete(one, self._variables)
         base, parts = self._bundle.risk.contributions(filled, 1)
         total = base + sum(float(part[0]) for part in parts.values())
         ranked = sorted(parts.items(), key=lambda item: -abs(item[1][0]))[:_REASONS]
@@ -357,7 +387,7 @@ def load_predictor(model: str | Path = "champion", *, uri: str | None = None) ->
         If the bundle was altered or is of another version.
     """
     folder = Path(model)
-    if (folder / "manifest.json").is_file() or folder.is_dir() or isinstance(model, Path):
+    if isinstance(model, Path) or folder.is_dir():
         return Predictor(load_bundle(folder))
     from il7ml.tracking import resolve_model
 
@@ -384,6 +414,16 @@ class _PyfuncModel:
 def _load_pyfunc(path: str) -> _PyfuncModel:
     """MLflow's entry point (``loader_module``): `path` is the bundle folder."""
     return _PyfuncModel(load_predictor(Path(path)))
+
+
+def _influential(bundle: Bundle) -> frozenset[str]:
+    """Return the inputs that the answer depends on: the risk model's, and the effect model's where it is used."""
+    # What a model sees shows in its contributions, whatever its form.
+    empty = {name: np.empty(0) for name in bundle.card.variables}
+    names = set(bundle.risk.contributions(empty, 0)[1])
+    if bundle.card.evidence != "none":
+        names |= set(bundle.effect.contributions(empty, 0)[1])
+    return frozenset(source for name in names for source in (DERIVED[name].sources if name in DERIVED else (name,)))
 
 
 def _around(family: Family, centre: Floats, drawn: Floats, z: float) -> Floats:

@@ -19,6 +19,7 @@ OUT_OF_SCOPE = "Outside the trial's eligibility ({variables}): no benefit is giv
 EXTRAPOLATION = "{label} lies outside the training range ({low:g} to {high:g}{unit}): extrapolation."
 UNUSUAL = "Unusual combination of values: further from the training patients than {percentile:.0f} % of them."
 IMPUTED = "Missing, and imputed as in training with a wider interval: {labels}."
+WITHOUT_INFLUENCE = "Missing, without influence on this model's answer: {labels}."
 UNUSED = "Not used by this model: {names}."
 REASONS = "Why this patient's prediction without treatment differs from the average training patient's:"
 NO_REASONS = "No covariate improved on the event rate in training, so the prediction is the same for every patient."

@@ -50,6 +50,11 @@ class Prepared(NamedTuple):
     notes: tuple[str, ...]
 
     @property
+    def mark(self) -> str:
+        """What the title of every figure ends with."""
+        return " (simulated patients)" if self.cohort.study.simulated else ""
+
+    @property
     def columns(self) -> Columns:
         """The features of all patients, derived ones included."""
         return to_columns(self.sample.X, self.setting.variables)
@@ -149,7 +154,7 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
             workers=workers,
             progress=progress,
         )
-    title = prepared.outcome.title
+    title = f"{prepared.outcome.title}{prepared.mark}"
     risk = assess_risk(sample, out_of_fold, setting, config, title)
     modifiers = prepared.cohort.study.modifiers
     effect = assess_effect(sample, columns, out_of_fold, setting, risk.selected, modifiers, config, title)
@@ -239,10 +244,10 @@ def _explanations(
     }
     tables, figures = {}, {}
     for name, explanation in parts.items():
-        table = importance(explanation, variables)
+        table, head = importance(explanation, variables), f"{heads[name]}{prepared.mark}"
         tables[f"shap_{name}"] = table
-        figures[f"shap_{name}_bar"] = plots.to_png(plots.importance_figure(table, heads[name]))
-        figures[f"shap_{name}_beeswarm"] = plots.to_png(plots.beeswarm_figure(explanation, table, heads[name]))
+        figures[f"shap_{name}_bar"] = plots.to_png(plots.importance_figure(table, head))
+        figures[f"shap_{name}_beeswarm"] = plots.to_png(plots.beeswarm_figure(explanation, table, head))
     return tables, figures
 
 

@@ -120,7 +120,7 @@ def versions() -> dict[str, str]:
 
 def summary(result: TrainingResult) -> str:
     """Return the run in plain words (Markdown), verdicts first."""
-    lines = [f"# {result.title}", ""]
+    lines = [f"### {result.title}", ""]
     if result.simulated:
         lines += [f"**{texts.SIMULATED}**", ""]
     lines += [
@@ -130,17 +130,18 @@ def summary(result: TrainingResult) -> str:
         f"- Sample size: {result.sample_size}",
         f"- Risk model: **{result.selected}**. {result.selection_reason}",
         "",
-        "| figure | estimate | 95 % interval |",
+        f"| figure | estimate | {100 * result.config.validation.level:g} % interval |",
         "|---|---|---|",
     ]
     for name, estimate in result.metrics.items():
         if estimate.value == estimate.value:
             lines.append(f"| {name} | {estimate.value:.4g} | {estimate.low:.4g} to {estimate.high:.4g} |")
-    lines += ["", *(f"- {note}" for note in result.notes), "", texts.INTENDED_USE, ""]
+    lines += ["", *(f"- {note}" for note in result.notes if note != texts.SIMULATED), "", texts.INTENDED_USE, ""]
     return "\n".join(lines)
 
 
 def _tags(result: TrainingResult) -> Iterator[Tag]:
+    yield Tag("mlflow.source.name", "il7ml train")
     yield Tag("study", result.study)
     yield Tag("endpoint", result.endpoint)
     yield Tag("data", "simulated" if result.simulated else "real")

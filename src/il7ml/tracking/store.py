@@ -43,13 +43,24 @@ class FoundModel(NamedTuple):
 class Run:
     """An open run: takes items and, last of all, the model."""
 
-    def __init__(self, client: Any, run_id: str, experiment_id: str) -> None:
+    def __init__(self, client: Any, uri: str, run_id: str, experiment_id: str) -> None:
         self._client = client
+        self._uri = uri
         self.run_id = run_id
         self._experiment_id = experiment_id
 
     def log(self, items: Iterable[Item]) -> None:
-        """Write the items."""
+        """Write the items.
+
+        Raises
+        ------
+        InputError
+            If the store cannot be written.
+        """
+        with _store_errors(self._uri):
+            self._log(items)
+
+    def _log(self, items: Iterable[Item]) -> None:
         import mlflow.entities
 
         now = _now()
@@ -76,7 +87,7 @@ class Run:
         tags = {"mlflow.parentRunId": self.run_id}
         run = self._client.create_run(self._experiment_id, run_name=child.name, tags=tags)
         try:
-            Run(self._client, run.info.run_id, self._experiment_id).log(child.items)
+            Run(self._client, self._uri, run.info.run_id, self._experiment_id).log(child.items)
         except BaseException:
             self._client.set_terminated(run.info.run_id, "FAILED")
             raise
@@ -86,7 +97,16 @@ class Run:
         """Log the bundle as a model with signature and synthetic example, and register it.
 
         Registration comes last: what is in the registry is complete.
+
+        Raises
+        ------
+        InputError
+            If the store cannot be written.
         """
+        with _store_errors(self._uri):
+            return self._log_model(bundle, name, example)
+
+    def _log_model(self, bundle: Bundle, name: str, example: dict[str, Any]) -> RegisteredModel:
         import mlflow
 
         with tempfile.TemporaryDirectory() as folder:
@@ -127,25 +147,18 @@ def open_run(uri: str, experiment: str, name: str, tags: dict[str, str]) -> Iter
     """
     client = _client(uri)
     import mlflow
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
-    try:
+    with _store_errors(uri):
         experiment_id = _experiment(client, uri, experiment)
         run = client.create_run(experiment_id, run_name=name, tags=tags)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise _unwritable(uri, error) from None
     run_id = run.info.run_id
     # The fluent interface is needed for the model; it writes into the run that is open here.
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
         try:
-            yield Run(client, run_id, experiment_id)
+            yield Run(client, uri, run_id, experiment_id)
         except KeyboardInterrupt:
             mlflow.end_run("KILLED")
             raise
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            mlflow.end_run("FAILED")
-            raise _unwritable(uri, error) from error
         except BaseException:
             mlflow.end_run("FAILED")
             raise
@@ -157,15 +170,17 @@ def promote(model: str, uri: str | None = None) -> RegisteredModel:
     Raises
     ------
     InputError
-        If the run or model is not known.
+        If the run or model is not known, or the store cannot be written.
     """
-    client = _client(resolve_uri(uri), must_exist=True)
-    found = _find_version(client, model)
-    client.set_registered_model_alias(found.name, CHAMPION, found.version)
-    for other in client.search_registered_models():
-        if other.name != found.name and _DEFAULT_TAG in (other.tags or {}):
-            client.delete_registered_model_tag(other.name, _DEFAULT_TAG)
-    client.set_registered_model_tag(found.name, _DEFAULT_TAG, "true")
+    uri = resolve_uri(uri)
+    client = _client(uri, must_exist=True)
+    with _store_errors(uri):
+        found = _find_version(client, model)
+        client.set_registered_model_alias(found.name, CHAMPION, found.version)
+        for other in client.search_registered_models():
+            if other.name != found.name and _DEFAULT_TAG in (other.tags or {}):
+                client.delete_registered_model_tag(other.name, _DEFAULT_TAG)
+        client.set_registered_model_tag(found.name, _DEFAULT_TAG, "true")
     return found
 
 
@@ -183,11 +198,13 @@ def resolve_model(model: str = CHAMPION, uri: str | None = None) -> FoundModel:
     InputError
         If the store or the model is not known.
     """
-    client = _client(resolve_uri(uri), must_exist=True)
+    uri = resolve_uri(uri)
+    client = _client(uri, must_exist=True)
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    found = _find_version(client, model)
+    with _store_errors(uri):
+        found = _find_version(client, model)
     try:
         folder = mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.version}")
     except (MlflowException, OSError) as error:
@@ -229,25 +246,57 @@ def _client(uri: str, must_exist: bool = False) -> Any:
     """Return a client for the store, with MLflow's own chatter and telemetry off."""
     database = database_of(uri)
     if database is not None:
-        if must_exist and not database.is_file():
-            raise InputError(f"no tracking store at {database}. Train a model first, or name the store with --uri.")
-        _make_folder(database.parent)
+        _check_file(database, must_exist)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    with _store_errors(uri):
+        _set_uri(uri)
+        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+    return client
+
+
+@contextmanager
+def _store_errors(uri: str) -> Iterator[None]:
+    """Turn the store's own errors into one that says what to do."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-        logging.getLogger("alembic").setLevel(logging.ERROR)
+        yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise _unwritable(uri, error) from None
-    return client
+        place = database_of(uri) or uri
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise InputError(
+            f"tracking store {place}: cannot be used ({reason}). Check that it can be written, or set tracking.uri."
+        ) from error
+
+
+def _set_uri(uri: str) -> None:
+    """Point MLflow to the store without changing the environment, where it would be the default of later calls."""
+    import mlflow
+
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    for name in names:
+        os.environ.pop(name, None)
+    os.environ.update(before)
+
+
+def _check_file(database: Path, must_exist: bool) -> None:
+    """Refuse at once what MLflow would try for minutes to open."""
+    if must_exist and not database.exists():
+        raise InputError(f"no tracking store at {database}. Train a model first, or name the store with --uri.")
+    if database.exists() and not (database.is_file() and os.access(database, os.R_OK)):
+        raise InputError(f"tracking store {database}: expected a readable file. Set tracking.uri to another.")
+    if not must_exist:
+        _make_folder(database.parent)
 
 
 def _make_folder(folder: Path) -> None:
@@ -306,14 +355,6 @@ def _signature(card: Card) -> Any:
     ]
     columns = answer_columns(FAMILIES[card.kind].measure, card.simulated)
     return ModelSignature(Schema(inputs), Schema([ColSpec(names[kind], name) for name, kind in columns.items()]))
-
-
-def _unwritable(uri: str, error: Exception) -> InputError:
-    place = database_of(uri) or uri
-    reason = getattr(error, "strerror", None) or type(error).__name__
-    return InputError(
-        f"tracking store {place}: cannot be used ({reason}). Check that it can be written, or set tracking.uri."
-    )
 
 
 def _now() -> int:
