@@ -121,6 +121,9 @@ def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
     if lymphocytes is None and "lymphocyte" in config.models:
         config = config.model_copy(update={"models": tuple(name for name in config.models if name != "lymphocyte")})
         notes.append("No lymphocyte count among the features, so the candidate 'lymphocyte' takes no part.")
+    for name, reason in cohort.study.left_out.items():
+        if config.features.include is None or name in config.features.include:
+            notes.append(f"{name} is left out: {reason}.")
     if outcome.unknown:
         notes.append(f"{outcome.unknown} patients without a known outcome are accounted for by weights.")
     sample = Sample(

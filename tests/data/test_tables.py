@@ -119,9 +119,17 @@ def test_places_that_hold_no_table_are_refused(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     assert f"none.csv: no such file ({tmp_path / 'none.csv'}). Check the path." in refusal(tmp_path / "none.csv")
     assert "none.parquet: no such file" in refusal(tmp_path / "none.parquet")
-    assert "not readable as csv (IsADirectoryError)" in refusal(tmp_path / "folder.csv")
+    assert "the folder holds no Parquet files" in refusal(tmp_path / "folder.csv")
     assert "not readable as csv (OSError)" in refusal(tmp_path / ("x" * 300 + ".csv"))
     assert "not readable as parquet (OSError)" in refusal(tmp_path / ("x" * 300 + ".parquet"))
+
+
+def test_a_folder_of_partitions_is_one_table(tmp_path):
+    whole = pd.DataFrame({"id": ["a", "b", "c"], "age": [41, 57, 60]})
+    (tmp_path / "patients").mkdir()
+    for number, part in enumerate((whole[:2], whole[2:])):
+        part.to_parquet(tmp_path / "patients" / f"part-{number:05d}.parquet", index=False)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "patients"), whole)
 
 
 def test_columns_read_as_text_keep_what_is_written(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from il7ml.config import FeatureConfig
 from il7ml.data.simulator import il7_study
-from il7ml.data.study import load_study
+from il7ml.data.study import load_study, parse_study
 from il7ml.errors import InputError
 from il7ml.features.columns import DERIVED
 from il7ml.features.selection import select_variables
@@ -81,3 +81,14 @@ def test_a_derived_feature_needs_its_sources():
     assert "needs cd4_count, which is left out. Include it, or exclude the derived feature as well" in message
     names = ("absolute_lymphocyte_count", "neutrophil_count", "neutrophil_lymphocyte_ratio")
     assert set(select_variables(STUDY, FeatureConfig(include=names))) == set(names)
+
+
+def test_what_the_study_leaves_out_is_skipped():
+    study = il7_study()
+    raw = study.model_dump(mode="json")
+    raw["variables"].pop("chronic_kidney_disease")
+    raw["left_out"] = {"chronic_kidney_disease": "it does not vary among these patients"}
+    wanted = FeatureConfig(include=("age", "chronic_kidney_disease"))
+    assert list(select_variables(parse_study(raw, study.folder), wanted)) == ["age"]
+    with pytest.raises(InputError, match="has no variable 'chronic_kidney_disease'"):
+        select_variables(parse_study({**raw, "left_out": {}}, study.folder), wanted)

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from il7ml.data.cohort import Cohort, Observed
-from il7ml.schema import Variable
+from il7ml.schema import Variable, ctcae_grade
 
 Floats = NDArray[np.float64]
 
@@ -39,7 +39,18 @@ def table_one(cohort: Cohort) -> pd.DataFrame:
             rows.append((variable.term, "yes", *(_share(arm.dropna() == 1) for arm in arms), difference))
         else:
             rows.append((variable.label, "", *(_quartiles(arm) for arm in arms), difference))
+        if name == "absolute_lymphocyte_count":
+            rows += _lymphopenia_grades(*arms)
     return pd.DataFrame(rows, columns=["variable", "level", "control", "treated", "standardised_difference"])
+
+
+def _lymphopenia_grades(control: pd.Series, treated: pd.Series) -> list[tuple[object, ...]]:
+    """Return a row for each CTCAE grade of the count."""
+    grades = [arm.dropna().astype(float).map(ctcae_grade) for arm in (control, treated)]
+    return [
+        ("Lymphocyte count decreased (CTCAE v5)", f"grade {grade}", *(_share(arm == grade) for arm in grades), np.nan)
+        for grade in range(5)
+    ]
 
 
 def missing_by_arm(cohort: Cohort) -> pd.DataFrame:

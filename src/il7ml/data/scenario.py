@@ -176,6 +176,7 @@ class Marginal(Stated):
     sigma: Positive
     shift: float = Field(default=0.0, ge=0)
     digits: int = Field(ge=0, le=6)
+    low: float = Field(default=0.0, ge=0)
     high: float | None = None
 
 

@@ -100,7 +100,7 @@ def _measured(score: Floats, marginal: Marginal, limits: Range | None) -> Floats
         value = np.exp(value) - marginal.shift
     # The smallest value that is reported is one unit of the last digit, since laboratory values are above 0.
     smallest = 0.0 if marginal.shift else 10.0 ** -float(marginal.digits)
-    return np.asarray(np.round(np.clip(value, smallest, marginal.high), marginal.digits))
+    return np.asarray(np.round(np.clip(value, max(smallest, marginal.low), marginal.high), marginal.digits))
 
 
 def _fit_t_cells(values: dict[str, Floats], trial: Trial) -> None:

@@ -12,12 +12,14 @@ import pandas as pd
 import yaml
 
 from il7ml.data.cohort import Cohort
-from il7ml.data.generator import SimulatedTables, simulate_tables
+from il7ml.data.generator import SimulatedTables, simulate_tables, write_partitions
 from il7ml.data.loading import SMALLEST_COHORT, load_cohort
 from il7ml.data.study import Study, parse_study
 from il7ml.data.tables import write_table
 from il7ml.errors import InputError
 
+#: Patients up to which a table is one file.
+LARGEST_FILE = 200_000
 _HEADER = "# Simulated patients."
 
 
@@ -65,7 +67,7 @@ def simulate_trial(n: int = 109, seed: int = 0, scenario: str = "published") -> 
     """
     tables = _simulated(n, seed, scenario)
     frames = {"patients": tables.patients, "labs": tables.labs, "events": tables.events}
-    return load_cohort(_study_of(tables.patients, "csv"), frames), Truth(tables.truth, scenario)
+    return load_cohort(_study_of(tables.patients, ".csv"), frames), Truth(tables.truth, scenario)
 
 
 def write_trial(
@@ -78,6 +80,8 @@ def write_trial(
     truth: Path | None = None,
 ) -> list[Path]:
     """Write a simulated trial's tables and study file to `out`, and the truth to another folder.
+
+    Above 200,000 patients Parquet tables become folders of partitions, written one after the other with bounded memory.
 
     Returns
     -------
@@ -92,17 +96,26 @@ def write_trial(
     """
     if truth is not None and truth.resolve() == out.resolve():
         raise InputError("--truth: expected another folder than --out. The truth is kept apart from the cohort.")
+    if n > LARGEST_FILE and format == "parquet":
+        return _write_partitioned(n, seed, scenario, out, truth)
     tables = _simulated(n, seed, scenario)
     files: dict[Path, pd.DataFrame | str] = {
         out / f"{name}.{format}": getattr(tables, name) for name in ("patients", "labs", "events")
     }
-    files[out / "study.yaml"] = _study_text(tables.patients, format)
+    files[out / "study.yaml"] = _study_text(tables.patients, f".{format}")
     if _holds_another_study(out, list(files)):
         raise InputError(f"{out} holds another study's files, which would be lost. Choose another folder.")
     if truth is not None:
         files[truth / f"truth.{format}"] = tables.truth
     _write_all(files)
     return list(files)
+
+
+def _write_partitioned(n: int, seed: int, scenario: str, out: Path, truth: Path | None) -> list[Path]:
+    files = write_partitions(n, seed, scenario, out, truth=truth)
+    first = pd.read_parquet(files[0])
+    _write_all({out / "study.yaml": _study_text(first, "")})
+    return [*files, out / "study.yaml"]
 
 
 def il7_study() -> Study:
@@ -156,22 +169,25 @@ def _template() -> dict[str, Any]:
     return raw
 
 
-def _fitted(patients: pd.DataFrame, format: str) -> dict[str, Any]:
+def _fitted(patients: pd.DataFrame, ending: str) -> dict[str, Any]:
     """Return the study definition for these patients: a variable that never varies here (a rare one) is left out."""
     raw = _template()
     varying = {name for name in raw["variables"] if len(patients[name].dropna().unique()) > 1}
     raw["variables"] = {name: entry for name, entry in raw["variables"].items() if name in varying}
+    raw["left_out"] = {
+        name: "it does not vary among these patients" for name in _template()["variables"] if name not in varying
+    }
     raw["modifiers"] = [name for name in raw["modifiers"] if name in varying]
     raw["eligibility"] = {name: limits for name, limits in raw["eligibility"].items() if name in varying}
     for spec in raw["tables"].values():
-        spec["path"] = f"{Path(spec['path']).stem}.{format}"
+        spec["path"] = f"{Path(spec['path']).stem}{ending}"
     return raw
 
 
-def _study_of(patients: pd.DataFrame, format: str) -> Study:
-    return parse_study(_fitted(patients, format), Path(), "il7_study.yaml")
+def _study_of(patients: pd.DataFrame, ending: str) -> Study:
+    return parse_study(_fitted(patients, ending), Path(), "il7_study.yaml")
 
 
-def _study_text(patients: pd.DataFrame, format: str) -> str:
-    body = yaml.safe_dump(_fitted(patients, format), sort_keys=False, allow_unicode=True, width=118)
+def _study_text(patients: pd.DataFrame, ending: str) -> str:
+    body = yaml.safe_dump(_fitted(patients, ending), sort_keys=False, allow_unicode=True, width=118)
     return f"{_HEADER} Read with: il7ml check study.yaml\n{body}"

@@ -258,6 +258,9 @@ class Study(Closed):
         The study's own variables, in the dictionary's form.
     variables : dict
         Variables of the dictionary (or of `define`) and where they stand.
+    left_out : dict
+        Variables that the tables have but that cannot be used, with the reason; a config that asks for one as a feature
+        goes on without it and says so.
     modifiers : tuple of str
         Pre-specified effect modifiers.
     eligibility : dict
@@ -277,6 +280,7 @@ class Study(Closed):
     site: str | None = None
     define: dict[str, Any] = Field(default_factory=dict)
     variables: dict[str, VariableMap | None]
+    left_out: dict[str, str] = Field(default_factory=dict)
     modifiers: tuple[str, ...] = ()
     eligibility: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     endpoints: dict[str, Endpoint]

@@ -35,7 +35,7 @@ class UnreadableTableError(InputError):
 
 
 def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
-    """Read one table by its ending.
+    """Read one table by its ending; a folder is read as Parquet partitions.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
     UnreadableTableError
         If the file is missing, of an unknown format, or not readable as what its ending says. An InputError.
     """
-    reader = READERS.get(path.suffix.lower())
+    reader = _read_partitions if _is_folder(path) else READERS.get(path.suffix.lower())
     if reader is None:
         rule = f"unknown table format {path.suffix!r}"
         raise UnreadableTableError(path.name, rule, f"Use {' or '.join(READERS)}.")
@@ -59,7 +59,7 @@ def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
     except UnicodeDecodeError:
         raise UnreadableTableError(path.name, "it is not UTF-8 text", "Save it as CSV with encoding UTF-8.") from None
     except (pd.errors.ParserError, csv.Error, pyarrow.ArrowException, OSError, ValueError) as error:
-        rule = f"not readable as {path.suffix[1:].lower()} ({type(error).__name__})"
+        rule = f"not readable as {path.suffix[1:].lower() or 'Parquet'} ({type(error).__name__})"
         raise UnreadableTableError(path.name, rule, "Mend or export the file again.") from None
 
 
@@ -103,6 +103,19 @@ def _check_fields(path: Path) -> list[str]:
             other = named.index(name, place) + 1
             raise UnreadableTableError(path.name, f"columns {place} and {other} have the same name", "Rename one.")
     return named
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, for example: reading says so
+        return False
+
+
+def _read_partitions(path: Path, text: Sequence[str]) -> pd.DataFrame:
+    if not any(path.rglob("*.parquet")):
+        raise UnreadableTableError(path.name, "the folder holds no Parquet files", "Name a table, or its partitions.")
+    return pd.read_parquet(path)
 
 
 def _read_parquet(path: Path, text: Sequence[str]) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from il7ml.schema import Variable
 def select_variables(study: Study, wanted: FeatureConfig) -> dict[str, Variable]:
     """Return the features of a run, derived ones included, in the study's order.
 
+    What the study file itself lists as left out is skipped; a run says so in its notes.
+
     Raises
     ------
     InputError
@@ -29,7 +31,7 @@ def select_variables(study: Study, wanted: FeatureConfig) -> dict[str, Variable]
     possible = with_derived({name: variable for name, variable in mapped.items() if variable.is_baseline})
     for key, names in (("include", wanted.include or ()), ("exclude", wanted.exclude)):
         for name in names:
-            if name not in possible:
+            if name not in possible and name not in study.left_out:
                 raise _refusal(study, name, f"features.{key}", possible)
     if wanted.include is None:
         chosen = [name for name in possible if name not in wanted.exclude]
