@@ -42,7 +42,7 @@ IMPORTERS = {
     "sklearn": (("features", "models"), False),
     "pyarrow": (("data",), False),
     "yaml": (("config", "schema", "data"), False),
-    "statsmodels": ((), False),
+    "statsmodels": (("endpoints",), False),
     "pickle": ((), False),
 }
 

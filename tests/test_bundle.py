@@ -266,6 +266,8 @@ def test_a_digest_that_is_none_is_refused(linear, digest):
         lambda card: card.update(run="import os"),
         lambda card: card.update(theta="much"),
         lambda card: card.update(theta=float("nan")),
+        lambda card: card.update(theta="NaN"),
+        lambda card: card["average_effect"].update(low="Infinity"),
         lambda card: card.update(level=1.0),
         lambda card: card.update(distance_quantiles=[]),
         lambda card: card["variables"].pop("age"),

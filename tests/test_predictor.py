@@ -114,29 +114,42 @@ def test_a_missing_required_value_is_an_error():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("evidence", ["none", "credible"])
-def test_a_missing_optional_value_is_imputed_listed_and_widens_the_interval(kind, evidence):
-    model = predictor(kind, evidence=evidence)
-    # An average patient, since far from the centre an interval is wide for another reason.
-    average = {**PATIENT, "respiratory_support": "non_invasive", "neutrophil_count": 7.4}
-    known = model.predict(average)
-    unknown = model.predict({**average, "respiratory_support": None, "neutrophil_count": None})
-    assert known.imputed == ()
-    assert unknown.imputed == ("neutrophil_count", "respiratory_support")
-    assert unknown.warnings == (texts.IMPUTED.format(labels="Neutrophil count, Respiratory support"),)
-    assert wide(unknown.untreated) > wide(known.untreated)
-    if evidence == "credible":
-        assert wide(unknown.benefit) > wide(known.benefit)
-
-
 @pytest.mark.parametrize("model", ["logistic", "xgboost"])
-def test_the_interval_of_an_imputed_value_covers_what_the_value_could_do(model):
-    # Of a strong predictor each refit draws another training value, so the spread over these is in the interval.
-    card = predictor("continuous", model)
-    low, high = (
-        card.predict({**PATIENT, "respiratory_support": level}).untreated.value for level in ("oxygen", "invasive")
-    )
-    interval = card.predict({**PATIENT, "respiratory_support": None}).untreated
-    assert wide(interval) > (high - low) / 2
+def test_a_missing_optional_value_is_imputed_listed_and_widens_the_interval(kind, evidence, model):
+    one = predictor(kind, model, evidence)
+    full, gap = one.predict(PATIENT), one.predict({**PATIENT, "respiratory_support": None, "diabetes": None})
+    assert full.imputed == ()
+    assert gap.imputed == ("respiratory_support", "diabetes")
+    assert gap.warnings == (texts.IMPUTED.format(labels="Respiratory support, Diabetes"),)
+    if model == "logistic":
+        # Held against what the design puts into the gaps: the reference level and the median.
+        median = make(kind).sample.X["diabetes"].median()
+        filled = one.predict({**PATIENT, "respiratory_support": "oxygen", "diabetes": median})
+        assert gap.untreated.value == pytest.approx(filled.untreated.value)
+        assert wide(gap.untreated) > wide(filled.untreated)
+        if (kind, evidence) == ("continuous", "none"):  # one difference for all, whatever the patient is like
+            assert wide(gap.benefit) == pytest.approx(wide(filled.benefit))
+        else:
+            assert wide(gap.benefit) > wide(filled.benefit)
+
+
+@pytest.mark.parametrize("name", ["neutrophil_count", "respiratory_support", "diabetes"])
+def test_the_spread_of_what_is_missing_adds_to_the_models_own(name):
+    # Variances add up: between refits with the gap filled, and between the values that the patient could have.
+    made = make("continuous")
+    one = Predictor(made.bundle)
+    values = made.sample.X[name]
+    fill = "oxygen" if name == "respiratory_support" else values.median()
+    filled = one.predict({**PATIENT, name: fill}).untreated
+    possible = [one.predict({**PATIENT, name: value}).untreated.value for value in values]
+    half = wide(one.predict({**PATIENT, name: None}).untreated) / 2 / 1.959964
+    expected = np.hypot(wide(filled) / 2 / 1.959964, np.std(possible, ddof=1))
+    assert half == pytest.approx(expected, rel=0.02)
+
+
+def test_a_gap_gives_the_same_answer_every_time():
+    record = {"age": 62, "absolute_lymphocyte_count": 0.5}
+    assert predictor().predict(record) == Predictor(make().bundle).predict(record)
 
 
 def test_many_imputed_fields_stand_in_one_warning():

@@ -17,6 +17,7 @@ from il7ml.training import train
 
 PROJECT = Path(__file__).parents[1]
 FAST = (
+    "validation.folds=3",
     "validation.repeats=1",
     "validation.bootstrap=50",
     "effect.permutations=200",

@@ -58,7 +58,7 @@ class CardVariable(Closed):
     Attributes
     ----------
     required : bool
-        Training had no gaps in it, or eligibility rests on it.
+        Eligibility rests on it, or it is a pre-specified modifier and the effect individual.
     low, high : float or None
         Training range, rounded outward.
     quantiles : tuple of float
@@ -193,7 +193,8 @@ def load_bundle(folder: str | Path) -> Bundle:
         raise InputError(f"{folder}: no such bundle folder. Name the folder that holds manifest.json.")
     try:
         digest, files = _verified(folder)
-        card = Card.model_validate(_read_json(files["card.json"]))
+        _read_json(files["card.json"])  # pydantic alone would take numbers that are not finite
+        card = Card.model_validate_json(files["card.json"], strict=True)
         arrays = _read_arrays(files["arrays.npz"])
         bundle = _assemble(card, _read_json(files["designs.json"]), arrays, files, digest)
         _check_parts(bundle)

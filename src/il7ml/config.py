@@ -137,12 +137,12 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a NUL
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{what} {path} cannot be read: {reason}. Check the path.") from None
     try:
         raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that the calendar does not have
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date not in the calendar
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark else ""
         raise InputError(f"{what} {path} is not valid YAML{place}. Mend the file.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from pathlib import Path
@@ -48,8 +49,6 @@ def demo(*, fast: bool = False) -> None:
         model = promote(run.run_id)
         print(f"champion: {model.name} version {model.version}")
     _say("il7ml", "predict", "--patient", str(_PATIENT))
-    import json
-
     patient = json.loads(_PATIENT.read_text(encoding="utf-8"))
     print(load_predictor().predict(patient).to_text())
     print("\nLook at the runs: .venv/bin/il7ml ui")

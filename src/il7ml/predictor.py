@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _REASONS = 5
 _UNUSUAL = 97.5
+_DRAWS = 50  # values tried in place of each missing one
 _POSSIBLE: dict[Kind, tuple[float, float]] = {
     "binary": (0.0, 1.0),
     "count": (0.0, math.inf),
@@ -61,6 +62,7 @@ class Predictor:
         entries = bundle.card.variables
         self._variables = {name: entry.variable for name, entry in entries.items()}
         self._inputs = {name: entry for name, entry in entries.items() if name not in DERIVED}
+        self._drawn = {name: _training_values(entry, place) for place, (name, entry) in enumerate(self._inputs.items())}
         self._influential = _influential(bundle)
 
     @property
@@ -150,7 +152,7 @@ class Predictor:
 
         if source.resolve() == target.resolve():
             raise InputError("--out: expected another file than --in. The patients' table is not overwritten.")
-        answers = self.predict_table(read_table(source))
+        answers = self.predict_table(read_table(source, text=("patient_id",)))
         write_table(answers, target)
         counts = answers["status"].value_counts()
         return {str(status): int(count) for status, count in counts.items()}
@@ -197,21 +199,18 @@ class Predictor:
         filled = complete(columns, self._variables)
         z = float(ndtri(0.5 + card.level / 2))
         eta = bundle.risk.linear_predictor(filled, n)
-        drawn = np.array(
-            [
-                model.linear_predictor(draw, n)
-                for model, draw in zip(
-                    bundle.refits.models, self._draws(columns, len(bundle.refits.models)), strict=True
-                )
-            ]
-        )
+        refits = np.array([model.linear_predictor(filled, n) for model in bundle.refits.models])
+        drawn = [bundle.risk.linear_predictor(completed, n) for completed in self._completed(columns)]
         shift = bundle.refits.theta[:, None]
-        untreated = _around(family, eta, drawn, z)
-        treated = _around(family, eta + card.theta, drawn + shift, z)
+        untreated = _around(family, eta, z * _spread(refits, drawn))
+        treated = _around(family, eta + card.theta, z * _spread(refits + shift, drawn))
         sign = 1.0 if card.harmful else -1.0
         benefit = sign * (untreated[0] - treated[0])
-        spread = (family.mean(drawn) - family.mean(drawn + shift)).std(axis=0, ddof=1)
-        answer = np.array([benefit, benefit - z * spread, benefit + z * spread])
+        half = z * _spread(
+            family.mean(refits) - family.mean(refits + shift),
+            [family.mean(draw) - family.mean(draw + card.theta) for draw in drawn],
+        )
+        answer = np.array([benefit, benefit - half, benefit + half])
         if card.kind == "binary":
             answer = np.clip(answer, -1, 1)
         individual = None
@@ -221,34 +220,27 @@ class Predictor:
                 answer, treated, individual = individual, individually_treated, None
         return _Scores(untreated, treated, answer, individual, self._percentiles(filled, n))
 
-    def _draws(self, columns: Columns, count: int) -> Iterator[Columns]:
-        """Yield `count` completed copies of the columns; each draws anew what a patient's record lacks."""
-        gaps = [(place, name) for place, name in enumerate(self._inputs) if np.isnan(columns[name]).any()]
-        filled = complete(columns, self._variables)
-        for number in range(count):
-            if not gaps:
-                yield filled
-                continue
+    def _completed(self, columns: Columns) -> Iterator[Columns]:
+        """Yield copies of the columns whose gaps hold values of the training patients; none where there is no gap."""
+        gaps = [name for name in self._inputs if np.isnan(columns[name]).any()]
+        for number in range(_DRAWS if gaps else 0):
             drawn = dict(columns)
-            for place, name in gaps:
-                value = _draw(self._inputs[name], number, place)
-                drawn[name] = np.where(np.isnan(columns[name]), value, columns[name])
+            for name in gaps:
+                drawn[name] = np.where(np.isnan(columns[name]), self._drawn[name][number], columns[name])
             yield complete(drawn, self._variables)
 
     def _individual(self, columns: Columns, n: int, untreated: Floats, sign: float, z: float) -> tuple[Floats, Floats]:
         """Return the effect model's benefit and the outcome under treatment that goes with it, each (3, n)."""
         effect, refits = self._bundle.effect, self._bundle.effect_refits
-        value = -sign * effect.linear_predictor(complete(columns, self._variables), n)
-        drawn = [
-            intercept + effect.design.matrix(draw, n) @ coefficients
-            for intercept, coefficients, draw in zip(
-                refits.intercepts, refits.coefficients, self._draws(columns, refits.intercepts.size), strict=True
-            )
-        ]
-        spread = z * np.std(drawn, axis=0, ddof=1)
+        matrix = effect.design.matrix(complete(columns, self._variables), n)
+        value = -sign * (effect.intercept + matrix @ effect.coefficients)
+        half = z * _spread(
+            refits.intercepts[:, None] + refits.coefficients @ matrix.T,
+            [effect.linear_predictor(completed, n) for completed in self._completed(columns)],
+        )
         # The limits of the benefit and of the treated outcome change places where a benefit is a fall.
         order = [0, 2, 1] if sign > 0 else [0, 1, 2]
-        benefit = np.array([value, value - spread, value + spread])
+        benefit = np.array([value, value - half, value + half])
         treated = np.clip(untreated - sign * benefit[order], *_POSSIBLE[self._bundle.card.kind])
         return sign * (untreated - treated)[order], treated
 
@@ -426,24 +418,32 @@ def _influential(bundle: Bundle) -> frozenset[str]:
     return frozenset(source for name in names for source in (DERIVED[name].sources if name in DERIVED else (name,)))
 
 
-def _around(family: Family, centre: Floats, drawn: Floats, z: float) -> Floats:
-    """Return value, low and high on the outcome's scale from a spread on the link scale, shape (3, n)."""
-    spread = z * drawn.std(axis=0, ddof=1)
-    return np.array([family.mean(centre), family.mean(centre - spread), family.mean(centre + spread)])
+def _around(family: Family, centre: Floats, half: Floats) -> Floats:
+    """Return value, low and high on the outcome's scale from a half-width on the link scale, shape (3, n)."""
+    return np.array([family.mean(centre), family.mean(centre - half), family.mean(centre + half)])
 
 
-def _draw(entry: CardVariable, refit: int, place: int) -> float:
-    """Return a plausible value of a missing variable for one refit: evenly over its training distribution.
+def _spread(refits: Floats, drawn: Sequence[Floats]) -> Floats:
+    """Return the standard deviation that the model's uncertainty and a record's gaps make together, shape (n,).
 
-    Golden-ratio steps cover the distribution evenly and differ between variables; no chance is involved, so that the
-    same patient always gets the same answer.
+    Variances between refits, and between plausible values of what is missing, add up (Rubin, Multiple Imputation for
+    Nonresponse in Surveys, 1987, doi 10.1002/9780470316696), so that a gap never narrows an interval.
     """
-    u = ((refit + 1) * 0.6180339887498949 + (place + 1) * 0.7548776662466927) % 1.0
+    variance = refits.var(axis=0, ddof=1)
+    return np.asarray(np.sqrt(variance + np.var(drawn, axis=0, ddof=1) if drawn else variance))
+
+
+def _training_values(entry: CardVariable, place: int) -> Floats:
+    """Return values spread evenly over a variable's training distribution, in an order of its own.
+
+    Together the variables' values are a Latin hypercube (McKay, Beckman and Conover, Technometrics 1979;21:239, doi
+    10.1080/00401706.1979.10489755). The order is always the same, so that the same patient gets the same answer.
+    """
+    u = (np.random.default_rng(place).permutation(_DRAWS) + 0.5) / _DRAWS
     if entry.shares:
-        level = int(np.searchsorted(np.cumsum(entry.shares), u))
-        return float(min(level, len(entry.shares) - 1))
-    grid = np.linspace(0.05, 0.95, len(entry.quantiles))
-    return float(np.interp(u, grid, entry.quantiles))
+        levels = np.searchsorted(np.cumsum(entry.shares), u)
+        return np.minimum(levels, len(entry.shares) - 1).astype(float)
+    return np.interp(u, np.linspace(0.05, 0.95, len(entry.quantiles)), entry.quantiles)
 
 
 def _interval(scores: NDArray[np.float64], row: int) -> Interval:

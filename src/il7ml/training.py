@@ -19,6 +19,7 @@ from il7ml.data.cohort import Cohort
 from il7ml.data.description import endpoint_counts, missing_by_arm, table_one
 from il7ml.data.loading import load_cohort
 from il7ml.endpoints.outcome import Outcome, learning_outcome
+from il7ml.errors import InputError
 from il7ml.explanation import explain, importance
 from il7ml.family import FAMILIES
 from il7ml.features.columns import DERIVED, Columns, to_columns
@@ -115,6 +116,12 @@ def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
     """
     cohort = cohort if cohort is not None else load_cohort(config.study)
     variables = select_variables(cohort.study, config.features)
+    for name, variable in variables.items():
+        if variable.possible is not None and not np.isfinite(variable.possible).all():
+            raise InputError(
+                f"variable {name!r}: expected finite limits under 'possible', without which no value is impossible. "
+                "Set both in the study file."
+            )
     outcome = learning_outcome(cohort, config.endpoint)
     lymphocytes = next((name for name in _LYMPHOCYTES if name in variables), None)
     notes = [texts.SIMULATED] if cohort.study.simulated else []
@@ -267,7 +274,8 @@ def _bundle(
     study, setting = cohort.study, prepared.setting
     reference = fit_reference(columns, setting.variables, len(cohort), rng)
     eligibility = {name: limits for name, limits in study.eligibility.items() if name in setting.variables}
-    required = {*eligibility, *study.modifiers}
+    # Without the former the scope cannot be checked; the latter decide the answer where the effect is individual.
+    required = {*eligibility, *(study.modifiers if effect.verdict.level != "none" else ())}
     card = Card(
         format=FORMAT,
         il7ml_version=__version__,
