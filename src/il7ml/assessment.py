@@ -39,7 +39,7 @@ from il7ml.features.columns import Columns
 from il7ml.features.design import LinearDesign
 from il7ml.models.catalog import SIMPLICITY, Setting
 from il7ml.models.crossfit import OutOfFold, Sample
-from il7ml.parallel import spawn
+from il7ml.parallel import spawn, stream
 from il7ml.result import Candidate
 from il7ml.schema import Variable
 
@@ -106,7 +106,9 @@ def assess_risk(
             level=level,
             rng=np.random.default_rng(seed),
         )
-        for (name, predicted), seed in zip(factual.items(), spawn(config.seed, len(factual)), strict=True)
+        for (name, predicted), seed in zip(
+            factual.items(), spawn(stream(config.seed, "risk metrics"), len(factual)), strict=True
+        )
     }
     name = next(model for model in config.models if model == selection.name)
     mean = factual[name].mean(axis=0)
@@ -246,7 +248,7 @@ def _binary_tables(
         weight=weight,
         bootstrap=config.validation.bootstrap,
         level=config.validation.level,
-        rng=np.random.default_rng(spawn(config.seed, 30)[29]),
+        rng=np.random.default_rng(stream(config.seed, "decision curve")),
     )
     empty = pd.DataFrame(columns=["false_positive_rate", "true_positive_rate", "model"])
     return {"roc_curve": pd.concat(curves, ignore_index=True) if curves else empty, "decision_curve": decisions}
@@ -293,7 +295,7 @@ def _tests(
             permutations=config.effect.permutations,
             rng=np.random.default_rng(seed),
         )
-        for (name, null), seed in zip(nulls.items(), spawn(config.seed, 2), strict=True)
+        for (name, null), seed in zip(nulls.items(), spawn(stream(config.seed, "heterogeneity"), 2), strict=True)
     }
 
 
@@ -331,7 +333,7 @@ def _rank_weighted(scores: DoublyRobustScores, effects: Floats, harmful: bool, c
     """
     sign = -1.0 if harmful else 1.0
     level = 1 - (1 - config.validation.level) / 2
-    seeds = spawn(config.seed, 20 + len(effects))[20:]
+    seeds = spawn(stream(config.seed, "rank-weighted effect"), len(effects))
     results = [
         rank_weighted_effect(sign * scores.effect, sign * effect, level=level, rng=np.random.default_rng(seed))
         for effect, seed in zip(effects, seeds, strict=True)

@@ -6,6 +6,7 @@ Randomness is an argument of each task (see `spawn`), so that results do not dep
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +26,19 @@ class Progress(Protocol):
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def stream(seed: int, purpose: str) -> np.random.SeedSequence:
+    """Return a seed for one purpose, independent of those for others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> first, second = (np.random.default_rng(stream(1, purpose)).random() for purpose in ("folds", "refits"))
+    >>> bool(first == second)
+    False
+    """
+    return np.random.SeedSequence(seed, spawn_key=(zlib.crc32(purpose.encode()),))
 
 
 def spawn(seed: int | np.random.SeedSequence, count: int) -> list[np.random.SeedSequence]:

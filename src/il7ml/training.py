@@ -29,7 +29,7 @@ from il7ml.models.crossfit import Sample, cross_validate
 from il7ml.models.dr_learner import DRLearner
 from il7ml.models.final import FinalRisk, fit_final_effect, fit_final_risk, fit_whole
 from il7ml.models.reference import fit_reference
-from il7ml.parallel import Progress, available_cores, spawn
+from il7ml.parallel import Progress, available_cores, stream
 from il7ml.result import TrainedRun, TrainingResult
 from il7ml.schema import Variable
 from il7ml.tracking import open_run, resolve_uri, run_items
@@ -168,7 +168,6 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
     risk = assess_risk(sample, out_of_fold, setting, config, title)
     modifiers = prepared.cohort.study.modifiers
     effect = assess_effect(sample, columns, out_of_fold, setting, risk.selected, modifiers, config, title)
-    final_seed, effect_seed, reference_seed = spawn(config.seed, 13)[10:]
     with steps("final models") as progress:
         final = fit_final_risk(
             risk.selected,
@@ -176,13 +175,17 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
             setting,
             effect.scores,
             refits=config.refits,
-            seed=final_seed,
+            seed=stream(config.seed, "final risk"),
             workers=workers,
             progress=progress,
         )
-    learner = fit_final_effect(sample, setting, effect.scores, config.refits, np.random.default_rng(effect_seed))
+    learner = fit_final_effect(
+        sample, setting, effect.scores, config.refits, np.random.default_rng(stream(config.seed, "final effect"))
+    )
     size_text, size_table = sample_size_verdict(setting, sample, columns)
-    bundle = _bundle(prepared, columns, risk, effect, final, learner, np.random.default_rng(reference_seed))
+    bundle = _bundle(
+        prepared, columns, risk, effect, final, learner, np.random.default_rng(stream(config.seed, "reference"))
+    )
     explained, pictures = _explanations(prepared, columns, risk, final, learner, effect)
     tables = {
         "table_one": table_one(prepared.cohort),

@@ -41,8 +41,14 @@ def test_theta_gives_the_average_effect_in_the_sample_and_in_each_refit(kind, mo
     assert effect(found.fitted, found.theta, np.arange(n)) == pytest.approx(scores.effect.mean(), abs=1e-9)
     draws = [bootstrap_rows(sample.treatment, np.random.default_rng(seed)) for seed in spawn(5, 10)]
     assert len(found.refits) == found.refit_theta.size == 10
-    for refit, theta, rows in zip(found.refits, found.refit_theta, draws, strict=True):
-        assert effect(refit, theta, rows) == pytest.approx(scores.effect[rows].mean(), abs=1e-9)
+    averages = [
+        effect(refit, theta, rows) for refit, theta, rows in zip(found.refits, found.refit_theta, draws, strict=True)
+    ]
+    assert np.mean(averages) == pytest.approx(scores.effect.mean(), abs=1e-9)
+    assert np.std(averages, ddof=1) == pytest.approx(scores.effect.std(ddof=1) / np.sqrt(n), rel=1e-6)
+    # Draws keep their order: the one with the largest average of scores has the largest effect.
+    raw = [scores.effect[rows].mean() for rows in draws]
+    assert np.corrcoef(raw, averages)[0, 1] == pytest.approx(1, abs=1e-9)
 
 
 def test_theta_solves_the_equation_as_another_solver_does():
