@@ -1,0 +1,99 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from il7ml.endpoints.andersen_gill import CountingProcess, counting_process, recurrent_rate_ratio
+from il7ml.endpoints.cox import hazard_ratio
+from il7ml.endpoints.partial_likelihood import fit_partial_likelihood
+from il7ml.errors import InputError
+
+
+def as_process(cgd, intervals):
+    position = pd.Index(cgd["id"]).get_indexer(intervals["id"])
+    columns = (intervals[name].to_numpy(dtype=float) for name in ("tstart", "tstop", "status"))
+    return CountingProcess(position, *columns)
+
+
+def test_all_infections_as_in_r(cgd, cgd_intervals):
+    process = as_process(cgd, cgd_intervals)
+    result = recurrent_rate_ratio(process, cgd["treat"], endpoint="infections")
+    assert round(float(np.log(result.estimate)), 4) == -1.0953
+    assert round(result.estimate, 4) == 0.3344
+    assert round(result.std_error, 4) == 0.3119
+    assert (result.n, result.events) == (128, 76)
+    treated = cgd["treat"].to_numpy(dtype=float)[process.patient, None]
+    naive = fit_partial_likelihood(treated, process.stop, process.event, process.start)
+    assert round(float(np.sqrt(naive.covariance[0, 0])), 4) == 0.2610
+
+
+def test_follow_up_cut_at_infections_gives_the_published_intervals(cgd, cgd_intervals):
+    infections = cgd_intervals[cgd_intervals["status"] == 1]
+    patient = pd.Index(cgd["id"]).get_indexer(infections["id"])
+    shuffled = np.random.default_rng(1).permutation(len(infections))
+    process = counting_process(patient[shuffled], infections["tstop"].to_numpy()[shuffled], cgd["futime"])
+    for ours, theirs in zip(process, as_process(cgd, cgd_intervals), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_with_one_event_at_most_it_is_the_cox_model(cgd):
+    infected = np.flatnonzero(cgd["event"])
+    process = counting_process(infected, cgd["time"].to_numpy()[infected], cgd["time"])
+    covariates = cgd[["age", "propylac"]]
+    recurrent = recurrent_rate_ratio(process, cgd["treat"], endpoint="first", covariates=covariates)
+    first = hazard_ratio(cgd["time"], cgd["event"], cgd["treat"], endpoint="first", covariates=covariates)
+    assert recurrent.estimate == pytest.approx(first.estimate)
+    assert recurrent.method == "Andersen-Gill, adjusted, robust by patient"
+    strata = cgd["hos.cat"]
+    recurrent = recurrent_rate_ratio(process, cgd["treat"], endpoint="first", strata=strata)
+    first = hazard_ratio(cgd["time"], cgd["event"], cgd["treat"], endpoint="first", strata=strata)
+    assert recurrent.estimate == pytest.approx(first.estimate)
+
+
+def test_events_of_one_patient_on_one_day_have_that_days_risk_set():
+    process = counting_process([0, 0, 1], [5, 5, 5], [5, 8])
+    assert process.patient.tolist() == [0, 0, 1, 1]
+    np.testing.assert_allclose(process.stop, [4.999, 5, 5, 8])
+    np.testing.assert_allclose(process.start, [0, 4.999, 0, 5])
+    assert process.event.tolist() == [1, 1, 1, 0]
+
+
+def test_a_patient_without_events_has_one_interval():
+    process = counting_process([], [], [30.0, 12.0])
+    assert (process.start.tolist(), process.stop.tolist(), process.event.tolist()) == ([0, 0], [30, 12], [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("patient", "day", "follow_up", "message"),
+    [
+        ([0], [31], [30, 30], "1 lie after the patient's last day at risk"),
+        ([0], [0], [30, 30], "1 are on or before it"),
+        ([0], [-2], [30, 30], "1 are on or before it"),
+        ([2], [3], [30, 30], "positions from 0 to 1"),
+        ([0], [3], [30, 0], "expected positive days"),
+    ],
+)
+def test_events_outside_follow_up_are_refused(patient, day, follow_up, message):
+    with pytest.raises(InputError, match=message):
+        counting_process(patient, day, follow_up)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "message"),
+    [
+        ([0, 5, 0], [5, 5, 9], "1 others came"),
+        ([0, 4, 0], [5, 9, 9], "1 intervals overlap"),
+        ([-1, 5, 0], [5, 9, 9], "1 others came"),
+    ],
+)
+def test_intervals_that_make_no_sense_are_refused(start, stop, message):
+    process = CountingProcess(np.array([0, 0, 1]), np.array(start, float), np.array(stop, float), np.ones(3))
+    with pytest.raises(InputError, match=message):
+        recurrent_rate_ratio(process, [1, 0], endpoint="infections")
+
+
+def test_an_arm_without_events_and_a_single_site_are_refused():
+    process = counting_process([0, 1], [3, 5], [30, 30, 30, 30])
+    with pytest.raises(InputError, match="no events in the control arm"):
+        recurrent_rate_ratio(process, [1, 1, 0, 0], endpoint="infections")
+    with pytest.raises(InputError, match="at least two"):
+        recurrent_rate_ratio(process, [1, 0, 1, 0], endpoint="infections", strata=["uk"] * 4)

@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.contingency_tables import Table2x2
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+from il7ml.endpoints.proportions import adjusted_risks, number_needed_to_treat, unadjusted_risks
+from il7ml.endpoints.result import wald
+from il7ml.errors import InputError
+
+
+def by_scale(results):
+    return {result.scale: result for result in results}
+
+
+def test_published_numbers_of_the_interferon_trial(cgd):
+    results = by_scale(unadjusted_risks(cgd["event"], cgd["treat"], endpoint="infection"))
+    # 14 of 63 against 30 of 65
+    assert results["difference"].estimate == pytest.approx(14 / 63 - 30 / 65)
+    for scale, compare, method in (
+        ("difference", "diff", "wald"),
+        ("ratio", "ratio", "log"),
+        ("odds_ratio", "odds-ratio", "logit"),
+    ):
+        expected = confint_proportions_2indep(14, 63, 30, 65, method=method, compare=compare)
+        assert (results[scale].low, results[scale].high) == pytest.approx(expected, rel=1e-6)
+    table = Table2x2([[14, 49], [30, 35]])
+    assert results["odds_ratio"].std_error == pytest.approx(table.log_oddsratio_se)
+    assert results["ratio"].p_value == pytest.approx(table.riskratio_pvalue())
+    assert (results["ratio"].n, results["ratio"].events) == (128, 44)
+
+
+def test_unknown_outcomes_are_left_out_without_covariates():
+    results = unadjusted_risks([1, 0, np.nan, 1, 0, 0], [1, 1, 1, 0, 0, 0], endpoint="infection")
+    assert results[0].estimate == pytest.approx(1 / 2 - 1 / 3)
+    assert results[0].n == 5
+
+
+def test_adjustment_keeps_the_estimand_and_gains_precision(cgd):
+    rng = np.random.default_rng(3)
+    n = 4000
+    treatment, severity = np.arange(n) % 2, rng.normal(size=n)
+    y = rng.random(n) < 1 / (1 + np.exp(0.2 + 0.6 * treatment - 2 * severity))
+    raw = unadjusted_risks(y, treatment, endpoint="infection")
+    adjusted = adjusted_risks(y, treatment, pd.DataFrame({"severity": severity}), endpoint="infection")
+    for before, after in zip(raw, adjusted, strict=True):
+        assert after.std_error < 0.85 * before.std_error
+        assert abs(after.estimate - before.estimate) < 3 * before.std_error
+    # The conditional odds ratio, exp(-0.6) = 0.55, is further from 1 than the one all patients show.
+    assert adjusted[2].estimate > 0.6
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0, 0, 0, 1, 0, 1], "no events in the treated arm"),
+        ([0, 1, 0, 0, 0, 0], "no events in the control arm"),
+        ([1, 1, 1, 0, 0, 1], "all patients of an arm have the event"),
+        ([2, 0, 0, 1, 0, 1], "expected 1 .*or 0"),
+    ],
+)
+def test_arms_without_contrast_are_refused(y, message):
+    for estimate in (
+        lambda: unadjusted_risks(y, [1, 1, 1, 0, 0, 0], endpoint="infection"),
+        lambda: adjusted_risks(y, [1, 1, 1, 0, 0, 0], pd.DataFrame({"age": range(6)}), endpoint="infection"),
+    ):
+        with pytest.raises(InputError, match=message):
+            estimate()
+
+
+def test_a_single_site_is_no_covariate():
+    with pytest.raises(InputError, match="'site': expected values that differ"):
+        adjusted_risks([1, 0, 1, 0], [1, 1, 0, 0], pd.DataFrame({"site": ["uk"] * 4}), endpoint="infection")
+
+
+def test_number_needed_to_treat_inverts_the_difference_and_its_limits():
+    # Altman, BMJ 1998: a risk reduction of 10 % (95 % interval -5 % to 25 %) is NNTB 10 (NNTB 4 to infinity to
+    # NNTH 20).
+    half = 0.15 / 1.959964
+    number = number_needed_to_treat(wald("infection", "raw", "difference", -0.10, half, n=100, events=20))
+    assert (number.estimate, number.low, number.high) == pytest.approx((10, 4, -20), rel=1e-6)
+    assert number.scale == "number_needed"
+    assert number.p_value == pytest.approx(0.1913, abs=1e-4)
+    nobody = number_needed_to_treat(wald("infection", "raw", "difference", 0.0, half, n=100))
+    assert np.isinf(nobody.estimate)
