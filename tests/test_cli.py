@@ -305,8 +305,19 @@ def test_simulate_refuses_and_writes_nothing(tmp_path, monkeypatch, capsys, argu
     assert not list(tmp_path.iterdir())
 
 
-def test_analyze_says_that_it_comes_later(small_study, capsys):
-    assert "analyze comes with a later version" in refused(capsys, "analyze", small_study.config())
+def test_analyze_compares_every_endpoint_and_writes_the_table(small_study, tmp_path, capsys):
+    assert main(["analyze", str(small_study.config()), "--out", str(tmp_path / "results")]) == 0
+    table = pd.read_csv(tmp_path / "results" / "endpoints.csv")
+    assert set(table["endpoint"]) == set(small_study.raw["endpoints"])
+    assert "Drug (30) against Placebo (30)" in capsys.readouterr().out
+
+
+def test_analyze_refuses_a_covariate_that_is_not_known_at_baseline(small_study, tmp_path, capsys):
+    path = small_study.config(analysis={"covariates": ["c_reactive_protein_day7"]})
+    assert "no baseline variable 'c_reactive_protein_day7'" in refused(
+        capsys, "analyze", path, "--out", tmp_path / "results"
+    )
+    assert not (tmp_path / "results").exists()
 
 
 class Predictor:

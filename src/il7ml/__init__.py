@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Cohort": "il7ml.data.cohort",
     "RunConfig": "il7ml.config",
+    "analyze": "il7ml.analysis",
     "Truth": "il7ml.data.simulator",
     "simulate_trial": "il7ml.data.simulator",
     "train": "il7ml.training",
@@ -30,6 +31,7 @@ __all__ = [
     "RunConfig",
     "Truth",
     "__version__",
+    "analyze",
     "check",
     "load_predictor",
     "predict",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from il7ml.analysis import analyze
     from il7ml.checking import check
     from il7ml.config import RunConfig
     from il7ml.data.cohort import Cohort

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from il7ml import __version__
+from il7ml import __version__, texts
 from il7ml.errors import Il7mlError, InputError, OutOfScopeError
 
 _INTERRUPTED = 130
@@ -85,9 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     _settings(train)
     _example(train, "il7ml train configs/cgd.yaml --set validation.repeats=20")
 
-    analyze = _command(commands, "analyze", _analyze, "analyse all endpoints of a trial (comes with a later version)")
-    analyze.add_argument("config", type=Path, metavar="CONFIG")
-    analyze.add_argument("--out", type=Path, metavar="DIR")
+    analyze = _command(commands, "analyze", _analyze, "compare the arms on every endpoint of a trial, in one table")
+    analyze.add_argument("config", type=Path, metavar="CONFIG", help="config (YAML)")
+    analyze.add_argument("--out", type=Path, metavar="DIR", help="folder for endpoints.csv")
+    _settings(analyze)
     _example(analyze, "il7ml analyze configs/il7_trial.yaml --out results")
 
     predict = _command(
@@ -169,7 +170,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
         format=arguments.format,
         truth=arguments.truth,
     )
-    print("Simulated patients: demonstration only, not for any patient.")
+    print(texts.SIMULATED_DATA)
     for path in written:
         print(path)
     return 0
@@ -190,7 +191,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _analyze(arguments: argparse.Namespace) -> int:
-    raise InputError("analyze comes with a later version. For effects on one endpoint use: il7ml train CONFIG.")
+    from il7ml.analysis import analyze
+    from il7ml.config import RunConfig
+
+    print(analyze(RunConfig.from_file(arguments.config, arguments.overrides), out=arguments.out).to_text())
+    return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:

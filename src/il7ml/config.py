@@ -40,6 +40,12 @@ class EffectConfig(Closed):
     permutations: int = Field(default=2000, ge=200, le=100000)
 
 
+class AnalysisConfig(Closed):
+    """The trial's own analysis: pre-specified baseline covariates to adjust for, beside the unadjusted comparison."""
+
+    covariates: tuple[str, ...] = ()
+
+
 class VerdictConfig(Closed):
     """Thresholds of the evidence level (ARCHITECTURE.md, "Evidence level")."""
 
@@ -90,6 +96,7 @@ class RunConfig(Closed):
     validation: ValidationConfig = ValidationConfig()
     effect: EffectConfig = EffectConfig()
     verdict: VerdictConfig = VerdictConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
     refits: int = Field(default=50, ge=10, le=50)
     explain_rows: int = Field(default=2000, ge=10)
     tracking: TrackingConfig = TrackingConfig()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SIMULATED = "Trained on simulated patients: demonstration only, not for any patient."
+SIMULATED_DATA = "Simulated patients: demonstration only, not for any patient."
 INTENDED_USE = (
     "Research use only. Not a medical device: not for diagnosis, treatment decisions or triage. "
     "Interleukin-7 (CYT107) is investigational and not licensed."

@@ -175,7 +175,7 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
             setting,
             effect.scores,
             refits=config.refits,
-            seed=stream(config.seed, "final risk"),
+            seed=stream(config.seed, "refits"),
             workers=workers,
             progress=progress,
         )
