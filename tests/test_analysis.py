@@ -35,6 +35,16 @@ def test_cgd_gives_the_published_infections():
     negative_binomial = frame[frame["method"].str.contains("egative binomial")].iloc[0]
     assert negative_binomial["estimate"] == pytest.approx(0.357, abs=5e-4)
     assert rate["events"] == 76
+    # R's survival: Cox for the first infection, log-rank test, Andersen-Gill with the robust error by patient.
+    hazard = row(frame, "any_infection", "hazard_ratio")
+    assert (hazard["estimate"], hazard["std_error"]) == (
+        pytest.approx(0.3349, abs=5e-5),
+        pytest.approx(0.3348, abs=5e-5),
+    )
+    assert row(frame, "any_infection", "chi_square")["estimate"] == pytest.approx(11.7, abs=0.05)
+    recurrent = frame[frame["method"].str.startswith("Andersen-Gill")].iloc[0]
+    assert recurrent["estimate"] == pytest.approx(0.3344, abs=5e-5)
+    assert recurrent["std_error"] == pytest.approx(0.3119, abs=5e-5)
 
 
 def test_actg175_gives_the_reference_numbers():
@@ -55,3 +65,5 @@ def test_simulated_patients_are_said_to_be_so():
     assert found.to_text().startswith("Simulated patients: demonstration only")
     assert set(found.table["endpoint"]) == set(cohort.outcomes)
     assert found.table["p_value"].between(0, 1).all()
+    methods = set(found.table.loc[found.table["endpoint"] == "infection_day30", "method"])
+    assert {"Aalen-Johansen", "Cox, cause-specific", "log-rank test"} <= methods

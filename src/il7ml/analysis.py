@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from il7ml import texts
 from il7ml.config import RunConfig
-from il7ml.data.cohort import Cohort, Observed
+from il7ml.data.cohort import Cohort, Observed, Timeline
 from il7ml.data.loading import load_cohort
-from il7ml.data.study import TimeToEventEndpoint
+from il7ml.data.study import BinaryEndpoint, TimeToEventEndpoint
 from il7ml.data.tables import write_table
 from il7ml.endpoints.ancova import ancova
+from il7ml.endpoints.andersen_gill import counting_process, recurrent_rate_ratio
 from il7ml.endpoints.competing import cause_specific_hazard_ratio, incidence_by_day
 from il7ml.endpoints.cox import log_rank_test
 from il7ml.endpoints.proportions import adjusted_risks, number_needed_to_treat, unadjusted_risks
@@ -25,6 +27,7 @@ from il7ml.endpoints.result import EndpointResult, to_frame
 from il7ml.errors import InputError
 
 Covariates = pd.DataFrame | None
+Floats = NDArray[np.float64]
 
 
 class Analysis(NamedTuple):
@@ -114,9 +117,24 @@ def _binary(
     results = unadjusted_risks(y, arm, endpoint=name, level=level)
     if covariates is not None:
         results += adjusted_risks(y, arm, covariates[known], endpoint=name, level=level)
-    if not observed.spec.harmful:
+    if observed.spec.harmful:
+        results += [number_needed_to_treat(part) for part in results if part.scale == "difference"]
+    timeline = observed.timeline
+    if timeline is None or not np.isfinite(timeline.last).all():
         return results
-    return results + [number_needed_to_treat(part) for part in results if part.scale == "difference"]
+    by_day = observed.spec.by_day if isinstance(observed.spec, BinaryEndpoint) else None
+    return results + _first_event(name, timeline, cohort, covariates, by_day, level)
+
+
+def _first_event(
+    name: str, timeline: Timeline, cohort: Cohort, covariates: Covariates, by_day: float | None, level: float
+) -> list[EndpointResult]:
+    """Analyse the time to the first event, with what ended the patient's time before (discharge, death) competing."""
+    time = timeline.last.copy()
+    np.minimum.at(time, timeline.patient, timeline.day)
+    status = np.where(timeline.ended, 2, 0)
+    status[timeline.patient] = 1
+    return _hazards(name, time, status, cohort, covariates, by_day, level)
 
 
 def _count(name: str, observed: Observed, cohort: Cohort, covariates: Covariates, level: float) -> list[EndpointResult]:
@@ -131,6 +149,13 @@ def _count(name: str, observed: Observed, cohort: Cohort, covariates: Covariates
                 observed.value, cohort.treatment, endpoint=name, exposure=exposure, covariates=adjustment, level=level
             )
         )
+    timeline = observed.timeline
+    if timeline is not None and np.isfinite(timeline.last).all():
+        process = counting_process(timeline.patient, timeline.day, timeline.last)
+        for adjustment in (None,) if covariates is None else (None, covariates):
+            results.append(
+                recurrent_rate_ratio(process, cohort.treatment, endpoint=name, covariates=adjustment, level=level)
+            )
     return results
 
 
@@ -147,18 +172,30 @@ def _continuous(
 def _time_to_event(
     name: str, observed: Observed, cohort: Cohort, covariates: Covariates, level: float
 ) -> list[EndpointResult]:
-    spec, time, arm = observed.spec, observed.time, cohort.treatment
+    spec, time = observed.spec, observed.time
     if time is None or not isinstance(spec, TimeToEventEndpoint):
         raise InputError(f"endpoint {name!r}: a time to event needs times. Check the study file.")
-    status = observed.value.astype(int)
+    return _hazards(name, time, observed.value.astype(int), cohort, covariates, spec.by_day, level)
+
+
+def _hazards(
+    name: str,
+    time: Floats,
+    status: NDArray[np.intp],
+    cohort: Cohort,
+    covariates: Covariates,
+    by_day: float | None,
+    level: float,
+) -> list[EndpointResult]:
+    arm = cohort.treatment
     results = [log_rank_test(time, status == 1, arm, endpoint=name)]
     for adjustment in (None,) if covariates is None else (None, covariates):
         results.append(
             cause_specific_hazard_ratio(time, status, arm, endpoint=name, covariates=adjustment, level=level)
         )
-    if spec.by_day is not None:
-        results += incidence_by_day(time, status, arm, spec.by_day, endpoint=name, level=level)
-        results += restricted_mean_effect(time, status, arm, spec.by_day, endpoint=name, level=level)
+    if by_day is not None:
+        results += incidence_by_day(time, status, arm, by_day, endpoint=name, level=level)
+        results += restricted_mean_effect(time, status, arm, by_day, endpoint=name, level=level)
     return results
 
 

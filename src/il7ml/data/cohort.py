@@ -20,6 +20,26 @@ Floats = NDArray[np.float64]
 _MEANING = {"kind", "unit", "scale", "direction", "levels", "known"}
 
 
+class Timeline(NamedTuple):
+    """When the events of an event table happened.
+
+    Attributes
+    ----------
+    patient : ndarray of int of shape (events,)
+        Position of each counted event's patient.
+    day : ndarray of shape (events,)
+    last : ndarray of shape (n,)
+        Last day on which an event of each patient counts; infinite where the endpoint sets no limit.
+    ended : ndarray of bool of shape (n,)
+        Whether another event (discharge, death) set that day.
+    """
+
+    patient: NDArray[np.intp]
+    day: Floats
+    last: Floats
+    ended: NDArray[np.bool_]
+
+
 class Observed(NamedTuple):
     """One endpoint as observed, a value a patient.
 
@@ -34,12 +54,15 @@ class Observed(NamedTuple):
         Time to event or censoring.
     exposure : ndarray of shape (n,) or None
         Time at risk, for counts, in units of the endpoint's `per`.
+    timeline : Timeline or None
+        For endpoints that come from an event table.
     """
 
     spec: Endpoint
     value: Floats
     time: Floats | None = None
     exposure: Floats | None = None
+    timeline: Timeline | None = None
 
 
 class Flow(NamedTuple):
@@ -86,7 +109,7 @@ class Cohort:
     def __post_init__(self) -> None:
         arrays: list[NDArray[Any] | None] = [self.treatment, self.propensity, self.site]
         for observed in self.outcomes.values():
-            arrays += [observed.value, observed.time, observed.exposure]
+            arrays += [observed.value, observed.time, observed.exposure, *(observed.timeline or ())]
         for array in arrays:
             if array is not None:
                 array.flags.writeable = False

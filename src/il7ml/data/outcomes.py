@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from il7ml.data.cohort import Observed
+from il7ml.data.cohort import Observed, Timeline
 from il7ml.data.study import (
     PATIENTS,
     BinaryEndpoint,
@@ -54,6 +54,9 @@ class Patients(NamedTuple):
 def observe(name: str, endpoint: Endpoint, patients: Patients) -> Observed | None:
     """Return an endpoint's observed values; problems are noted and give None."""
     if isinstance(endpoint, BinaryEndpoint):
+        if endpoint.events is not None:
+            timeline = _timeline(endpoint, endpoint.events, patients)
+            return None if timeline is None else Observed(endpoint, _any(timeline), timeline=timeline)
         value = _binary(name, endpoint, patients)
         return None if value is None else Observed(endpoint, value)
     if isinstance(endpoint, CountEndpoint):
@@ -68,9 +71,6 @@ def observe(name: str, endpoint: Endpoint, patients: Patients) -> Observed | Non
 
 
 def _binary(name: str, endpoint: BinaryEndpoint, patients: Patients) -> Floats | None:
-    if endpoint.events is not None:
-        counted = _count_events(endpoint.events, endpoint.by_day, endpoint.until, patients)
-        return None if counted is None else (counted > 0).astype(float)
     column = patients.column(str(endpoint.column))
     if column is None:
         return None
@@ -88,7 +88,12 @@ def _binary(name: str, endpoint: BinaryEndpoint, patients: Patients) -> Floats |
 
 
 def _count(endpoint: CountEndpoint, patients: Patients) -> Observed | None:
-    value = _event_counts(endpoint, patients)
+    timeline = None
+    if endpoint.events is not None:
+        timeline = _timeline(endpoint, endpoint.events, patients)
+        value = None if timeline is None else _counts(timeline)
+    else:
+        value = _event_counts(endpoint, patients)
     exposure: Floats | None
     if isinstance(endpoint.exposure, str):
         read = _number(endpoint.exposure, patients)
@@ -100,12 +105,10 @@ def _count(endpoint: CountEndpoint, patients: Patients) -> Observed | None:
         exposure = np.full(len(patients.table), float(endpoint.exposure))
     if value is None or exposure is None:
         return None
-    return Observed(endpoint, value, exposure=exposure / endpoint.per)
+    return Observed(endpoint, value, exposure=exposure / endpoint.per, timeline=timeline)
 
 
 def _event_counts(endpoint: CountEndpoint, patients: Patients) -> Floats | None:
-    if endpoint.events is not None:
-        return _count_events(endpoint.events, endpoint.by_day, endpoint.until, patients)
     column = str(endpoint.column)
     read = _number(column, patients)
     if read is None:
@@ -171,22 +174,39 @@ def _refuse(column: str, rows: NDArray[np.bool_], rule: str, remedy: str, patien
         patients.note(column, rule, int(rows.sum()), remedy)
 
 
-def _count_events(
-    source: EventSource, by_day: float | None, until: tuple[EventSource, ...], patients: Patients
-) -> Floats | None:
-    """Return the number of events a patient, those after `by_day` or after the first `until` event not counted."""
+def _counts(timeline: Timeline) -> Floats:
+    return np.bincount(timeline.patient, minlength=timeline.last.size).astype(float)
+
+
+def _any(timeline: Timeline) -> Floats:
+    return (_counts(timeline) > 0).astype(float)
+
+
+def _timeline(endpoint: BinaryEndpoint | CountEndpoint, source: EventSource, patients: Patients) -> Timeline | None:
+    """Return each patient's events, those after `by_day` or after the first `until` event not counted."""
     events = _event_rows(source, patients)
-    ends = [_event_rows(end, patients) for end in until]
+    ends = [_event_rows(end, patients) for end in endpoint.until]
     if events is None or any(end is None for end in ends):
         return None
     rows, days = events
-    last = np.full(len(patients.table), np.inf if by_day is None else by_day)
+    limit = np.full(len(patients.table), np.inf if endpoint.by_day is None else endpoint.by_day)
+    if endpoint.follow_up is not None:
+        read = _number(endpoint.follow_up, patients)
+        if read is None:
+            return None
+        bad = read.missing | ~(read.values > 0)
+        _refuse(endpoint.follow_up, bad, "follow-up is missing or not positive", "Mend it.", patients)
+        limit = np.where(bad, np.inf, read.values)
+        late = days > limit[rows]
+        if late.any():
+            place = patients.study.tables[source.table].path
+            patients.note(source.day, "event after the patient's follow-up", int(late.sum()), "Mend it.", place)
+    last = limit.copy()
     for end in ends:
         if end is not None:
             np.minimum.at(last, end[0], end[1])
-    counts = np.zeros(len(patients.table))
-    np.add.at(counts, rows[days <= last[rows]], 1.0)
-    return counts
+    counted = days <= last[rows]
+    return Timeline(rows[counted], days[counted], last, last < limit)
 
 
 def _event_rows(source: EventSource, patients: Patients) -> tuple[NDArray[np.intp], Floats] | None:

@@ -154,6 +154,9 @@ class BinaryEndpoint(_Endpoint):
         Last day that counts.
     until : tuple of EventSource
         Only events up to and including the first of these count (discharge, death).
+    follow_up : str, optional
+        Column of the patients table with each patient's last day of follow-up, where it differs between patients and
+        the endpoint is any event in it. The analysis then also looks at the time to the first event.
     missing : {'refuse', 'weight'}
         Patients without outcome are an error, or the others are weighted by the inverse share observed in their arm.
     """
@@ -164,11 +167,12 @@ class BinaryEndpoint(_Endpoint):
     events: EventSource | None = None
     by_day: float | None = Field(default=None, gt=0)
     until: tuple[EventSource, ...] = ()
+    follow_up: str | None = None
     missing: Literal["refuse", "weight"] = "refuse"
 
     @model_validator(mode="after")
     def _one_source(self) -> BinaryEndpoint:
-        _check_source(self.column, self.events, self.by_day, self.until)
+        _check_source(self.column, self.events, self.by_day, self.until, self.follow_up)
         return self
 
 
@@ -179,6 +183,8 @@ class CountEndpoint(_Endpoint):
     ----------
     exposure : str or float
         Column of the patients table with the time at risk, or one number for all patients.
+    follow_up : str, optional
+        Column with each patient's last day of follow-up, for the analysis of recurrent events.
     per : float
         Rates are given per this much exposure (1: per unit, 1000: per 1,000 units).
     unit : str
@@ -190,13 +196,14 @@ class CountEndpoint(_Endpoint):
     events: EventSource | None = None
     by_day: float | None = Field(default=None, gt=0)
     until: tuple[EventSource, ...] = ()
+    follow_up: str | None = None
     exposure: str | Annotated[float, Field(gt=0)] = 1.0
     per: float = Field(default=1.0, gt=0)
     unit: str = "patient"
 
     @model_validator(mode="after")
     def _one_source(self) -> CountEndpoint:
-        _check_source(self.column, self.events, self.by_day, self.until)
+        _check_source(self.column, self.events, self.by_day, self.until, self.follow_up)
         return self
 
 
@@ -447,9 +454,15 @@ def _check_apart(first: str, one: Values, second: str, other: Values) -> None:
 
 
 def _check_source(
-    column: str | None, events: EventSource | None, by_day: float | None, until: tuple[EventSource, ...]
+    column: str | None,
+    events: EventSource | None,
+    by_day: float | None,
+    until: tuple[EventSource, ...],
+    follow_up: str | None,
 ) -> None:
     if (column is None) == (events is None):
         raise ValueError("give either column or events")
     if column is not None and (by_day is not None or until):
         raise ValueError("by_day and until go with events, not with column")
+    if follow_up is not None and (column is not None or by_day is not None):
+        raise ValueError("follow_up goes with events, and without by_day")
