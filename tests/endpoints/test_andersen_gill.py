@@ -91,6 +91,12 @@ def test_intervals_that_make_no_sense_are_refused(start, stop, message):
         recurrent_rate_ratio(process, [1, 0], endpoint="infections")
 
 
+def test_intervals_of_unknown_patients_are_refused():
+    process = counting_process([0], [3], [30, 30, 30])
+    with pytest.raises(InputError, match="intervals of patients 0 to 1"):
+        recurrent_rate_ratio(process, [1, 0], endpoint="infections")
+
+
 def test_an_arm_without_events_and_a_single_site_are_refused():
     process = counting_process([0, 1], [3, 5], [30, 30, 30, 30])
     with pytest.raises(InputError, match="no events in the control arm"):

@@ -6,6 +6,7 @@ from il7ml.endpoints.arrays import (
     as_exposure,
     as_indicator,
     as_logarithms,
+    as_positions,
     as_status,
     as_strata,
     as_treated,
@@ -96,3 +97,10 @@ def test_each_arm_needs_an_event():
         require_events("death", [0, 0, 1, 0], treated)
     with pytest.raises(InputError, match="no events in the treated arm"):
         require_events("death", [0, 1, np.nan, 0], treated)
+
+
+@pytest.mark.parametrize("patient", [[0, 3], [0, -1], [0, np.nan], [0, 0.5]])
+def test_positions_of_patients_are_whole_and_known(patient):
+    assert as_positions([2, 0, 2], 3).tolist() == [2, 0, 2]
+    with pytest.raises(InputError, match="positions from 0 to 2 in every row; 1 rows"):
+        as_positions(patient, 3)

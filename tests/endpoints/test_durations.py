@@ -25,6 +25,13 @@ def test_a_death_is_the_longest_stay():
     assert stay_with_death_longest([5, 40, 90, 3], [0, 0, 0, 1], horizon=60).tolist() == [5, 40, 60, 60]
 
 
+def test_unknown_days_stay_unknown_but_for_deaths():
+    days, death = [NONE, NONE, 4], [NONE, 20, NONE]
+    np.testing.assert_array_equal(free_days(days, death), [NONE, 0, 24])
+    np.testing.assert_array_equal(days_alive_out_of_hospital(days, death), [NONE, NONE, 26])
+    np.testing.assert_array_equal(stay_with_death_longest(days, [0, 1, 0], horizon=60), [NONE, 60, 4])
+
+
 def test_days_are_compared_by_welch_and_by_ranks():
     rng = np.random.default_rng(2)
     arm = np.arange(60) % 2
@@ -54,7 +61,7 @@ def test_negative_days_and_days_after_death_are_refused(rule):
 @pytest.mark.parametrize(
     ("days", "message"),
     [
-        ([3, NONE, 4, 5], "at least two known values in each arm"),
+        ([3, NONE, 4, 5], "at least two known outcomes in each arm"),
         ([3, 3, 3, 3], "all are the same"),
         ([3, -1, 4, 5], "1 lower"),
     ],

@@ -87,6 +87,22 @@ def test_with_nothing_missing_it_is_the_final_ratio():
     assert (result.estimate, result.std_error) == pytest.approx((complete.estimate, complete.std_error))
 
 
+def test_auxiliary_variables_may_have_any_name_but_must_be_numbers_of_all_patients():
+    after, before, arm, way = drawn(80, seed=7)
+
+    def result(auxiliary):
+        generator = np.random.default_rng(4)
+        return imputed_final_ratio(
+            after, before, arm, generator, endpoint="lymphocytes", auxiliary=auxiliary, imputations=3
+        )
+
+    assert result(way.rename(columns={"way": "baseline"})) == result(way)
+    with pytest.raises(InputError, match="way: expected 80 values"):
+        result(way.iloc[:79])
+    with pytest.raises(InputError, match="way: expected numbers"):
+        result(way.assign(way="low"))
+
+
 def test_too_little_to_impute_from_is_refused():
     with pytest.raises(InputError, match="'b' has fewer than 7 known values"):
         impute(pd.DataFrame({"a": range(10), "b": [1.0] * 6 + [np.nan] * 4}), np.random.default_rng(1))

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,6 +87,21 @@ def test_without_convergence_random_slopes_take_over_and_say_so():
     assert fit.effects[0].method == "random intercept and slope, REML (MMRM did not converge)"
     for found, truth in zip(fit.effects, effect, strict=False):
         assert abs(np.log(found.estimate) - truth) < 3 * found.std_error
+
+
+@pytest.mark.parametrize("failure", ["singular", "not converged"])
+def test_where_random_slopes_do_not_converge_either_it_is_an_error(monkeypatch, failure):
+    def fit(model, *, reml):
+        if failure == "singular":
+            raise np.linalg.LinAlgError
+        return SimpleNamespace(converged=False)
+
+    monkeypatch.setattr("statsmodels.regression.mixed_linear_model.MixedLM.fit", fit)
+    values, baseline, arm, _ = drawn(60, days=DAYS[[1, 3, 6]], missing=False)
+    values[:30, 2] = np.nan
+    values[30:, 1] = np.nan
+    with pytest.raises(InputError, match=r"did not converge\. Give it fewer visits"):
+        repeated_measures(values, [7, 14, 30], baseline, arm, endpoint="count")
 
 
 @pytest.mark.parametrize(

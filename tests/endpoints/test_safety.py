@@ -76,6 +76,14 @@ def test_without_events_in_an_arm_only_the_difference_is_known(found):
     assert np.isfinite([results[0].low, results[0].high, results[0].p_value]).all()
 
 
+def test_an_event_without_term_or_grade_counts_in_the_other_kinds():
+    nameless = EVENTS.assign(term=[None, *EVENTS["term"][1:]], grade=[*EVENTS["grade"][:-1], np.nan])
+    counts = adverse_events(nameless, ARM, DAYS).counts.groupby("endpoint")["events"].sum()
+    assert (counts["adverse_event"], counts["adverse_event_fever"]) == (8, 3)
+    assert (counts["serious_adverse_event"], counts["adverse_event_grade4_or_above"]) == (3, 1)
+    assert set(counts.index[-3:]) == {"adverse_event_pneumothorax", "adverse_event_rash", "serious_adverse_event"}
+
+
 def test_a_trial_without_adverse_events_is_a_table_of_zeros():
     none = adverse_events(EVENTS.iloc[:0], ARM, DAYS)
     assert none.counts["events"].sum() == 0
@@ -87,7 +95,10 @@ def test_a_trial_without_adverse_events_is_a_table_of_zeros():
     ("events", "exposure", "message"),
     [
         (EVENTS.rename(columns={"grade": "grades"}), DAYS, "column 'grade' is missing. Did you mean 'grades'"),
-        (EVENTS.assign(patient=99), DAYS, "patients from 0 to 9"),
+        (EVENTS.assign(patient=99), DAYS, "positions from 0 to 9 in every row; 8 rows"),
+        (EVENTS.assign(serious=[None, *EVENTS["serious"][1:]]), DAYS, "for every event; 1 have neither"),
+        (EVENTS.assign(serious="no"), DAYS, "serious: expected numbers"),
+        (EVENTS.assign(grade="severe"), DAYS, "grade: expected numbers"),
         (EVENTS, np.zeros(10), "positive time at risk"),
     ],
 )

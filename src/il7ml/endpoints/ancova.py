@@ -1,4 +1,4 @@
-"""Continuous endpoints: analysis of covariance, on the scale of the values or of their logarithms."""
+"""Continuous endpoints: difference in means or analysis of covariance, of the values or of their logarithms."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from il7ml.endpoints.result import EndpointResult, wald
 from il7ml.errors import InputError
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 def ancova(
@@ -25,7 +26,7 @@ def ancova(
     scale: Literal["difference", "ratio"] = "difference",
     level: float = 0.95,
 ) -> EndpointResult:
-    """Compare the arms' means by least squares on arm and covariates, with robust errors (HC3).
+    """Compare the arms' means: by least squares on arm and covariates with robust errors (HC3), else by Welch's t.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def ancova(
     Returns
     -------
     EndpointResult
-        Student's t with n - p degrees of freedom.
+        Student's t with n - p degrees of freedom; without covariates with Welch's.
 
     Raises
     ------
@@ -53,7 +54,8 @@ def ancova(
 
     References
     ----------
-    Long and Ervin, Am Stat 2000;54:217, doi 10.1080/00031305.2000.10474549 (HC3).
+    Long and Ervin, Am Stat 2000;54:217, doi 10.1080/00031305.2000.10474549 (HC3). Welch, Biometrika 1947;34:28,
+    doi 10.1093/biomet/34.1-2.28.
 
     Examples
     --------
@@ -67,12 +69,17 @@ def ancova(
     values = as_values(endpoint, y, treated.size, missing=True)
     if scale == "ratio":
         values = as_logarithms(endpoint, values)
-    design = np.column_stack([np.ones(treated.size), treated, adjustment_matrix(covariates, treated.size)])
-    coefficients, covariance, degrees = least_squares(endpoint, values, design)
     known = int((~np.isnan(values)).sum())
-    estimate, error = float(coefficients[1]), float(np.sqrt(covariance[1, 1]))
-    name = "ANCOVA" if design.shape[1] > 2 else "difference in means"
-    name += " of logarithms, HC3" if scale == "ratio" else ", HC3"
+    matrix = adjustment_matrix(covariates, treated.size)
+    of = " of logarithms" if scale == "ratio" else ""
+    if matrix.shape[1] == 0:
+        estimate, error, degrees = _welch(endpoint, values, treated)
+        name = f"difference in means{of}, Welch"
+    else:
+        design = np.column_stack([np.ones(treated.size), treated, matrix])
+        coefficients, covariance, degrees = least_squares(endpoint, values, design)
+        estimate, error = float(coefficients[1]), float(np.sqrt(covariance[1, 1]))
+        name = f"ANCOVA{of}, HC3"
     return wald(endpoint, name, scale, estimate, error, known, degrees=degrees, level=level)
 
 
@@ -93,11 +100,8 @@ def least_squares(endpoint: str, y: Floats, design: Floats) -> tuple[Floats, Flo
     """
     import statsmodels.api as sm
 
+    _require_comparable(endpoint, y, design[:, 1] == 1)
     known = ~np.isnan(y)
-    if any((known & (design[:, 1] == arm)).sum() < 2 for arm in (0, 1)):
-        raise InputError(f"endpoint {endpoint!r}: expected at least two known outcomes in each arm; fewer came.")
-    if np.ptp(y[known]) == 0:
-        raise InputError(f"endpoint {endpoint!r}: all patients have the same outcome, so there is nothing to compare.")
     degrees = int(known.sum()) - design.shape[1]
     if degrees < 1 or np.linalg.matrix_rank(design[known]) < design.shape[1]:
         raise InputError(
@@ -106,3 +110,32 @@ def least_squares(endpoint: str, y: Floats, design: Floats) -> tuple[Floats, Flo
         )
     fit = sm.OLS(y[known], design[known]).fit(cov_type="HC3")
     return np.asarray(fit.params, dtype=float), np.asarray(fit.cov_params(), dtype=float), float(degrees)
+
+
+def _welch(endpoint: str, y: Floats, treated: Bools) -> tuple[float, float, float]:
+    """Return the difference in means, its standard error and Welch's degrees of freedom."""
+    _require_comparable(endpoint, y, treated)
+    known = ~np.isnan(y)
+    arms = y[known & treated], y[known & ~treated]
+    parts = np.array([arm.var(ddof=1) / arm.size for arm in arms])
+    if all(np.ptp(arm) == 0 for arm in arms):
+        raise InputError(
+            f"endpoint {endpoint!r}: within each arm all patients have the same outcome, so the difference has no "
+            "standard error. Report the arms' values alone."
+        )
+    degrees = parts.sum() ** 2 / sum(part**2 / (arm.size - 1) for part, arm in zip(parts, arms, strict=True))
+    return float(arms[0].mean() - arms[1].mean()), float(np.sqrt(parts.sum())), float(degrees)
+
+
+def _require_comparable(endpoint: str, y: Floats, treated: Bools) -> None:
+    known = ~np.isnan(y)
+    if any((known & arm).sum() < 2 for arm in (treated, ~treated)):
+        raise InputError(
+            f"endpoint {endpoint!r}: expected at least two known outcomes in each arm; fewer came. "
+            "Report the arms' values alone."
+        )
+    if np.ptp(y[known]) == 0:
+        raise InputError(
+            f"endpoint {endpoint!r}: all patients have the same outcome, so there is nothing to compare. "
+            "Check the endpoint's definition."
+        )

@@ -167,6 +167,35 @@ def as_exposure(exposure: ArrayLike, n: int) -> Floats:
     return array
 
 
+def as_positions(patient: ArrayLike, n: int) -> NDArray[np.intp]:
+    """Return the position of the patient that each row of a long table is about.
+
+    Parameters
+    ----------
+    patient : array-like of int of shape (m,)
+        Positions from 0.
+    n : int
+        Patients.
+
+    Raises
+    ------
+    InputError
+        If a position is missing, not whole, negative or too high.
+
+    Examples
+    --------
+    >>> as_positions([0, 2, 2], 3).tolist()
+    [0, 2, 2]
+    """
+    values = _numbers("patient", patient)
+    if wrong := int((~np.isin(values, np.arange(n))).sum()):
+        raise InputError(
+            f"patient: expected positions from 0 to {n - 1} in every row; {wrong} rows have others or none. "
+            "Map the identifiers, and leave out patients who were not randomised."
+        )
+    return values.astype(np.intp)
+
+
 def as_strata(strata: ArrayLike, n: int) -> NDArray[np.intp]:
     """Return each patient's stratum as a number from 0.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import ttest_ind
 
-from il7ml.endpoints.arrays import as_indicator, as_treated, as_values
+from il7ml.endpoints.ancova import ancova
+from il7ml.endpoints.arrays import as_indicator, as_values
 from il7ml.endpoints.rank_test import rank_test
-from il7ml.endpoints.result import EndpointResult, wald
+from il7ml.endpoints.result import EndpointResult
 from il7ml.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,7 @@ def free_days(days: ArrayLike, death: ArrayLike, *, horizon: float = 28.0) -> Fl
     Parameters
     ----------
     days : array-like of shape (n,)
-        Days on support.
+        Days on support; NaN where unknown, which the result is then too, but for deaths by the horizon.
     death : array-like of shape (n,)
         Day of death, NaN where none.
     horizon : float
@@ -59,7 +59,7 @@ def days_alive_out_of_hospital(days: ArrayLike, death: ArrayLike, *, horizon: fl
     Parameters
     ----------
     days : array-like of shape (n,)
-        Days in hospital, readmissions included.
+        Days in hospital, readmissions included; NaN where unknown, which the result is then too.
     death : array-like of shape (n,)
         Day of death, NaN where none.
     horizon : float
@@ -95,7 +95,7 @@ def stay_with_death_longest(days: ArrayLike, died: ArrayLike, *, horizon: float)
     Parameters
     ----------
     days : array-like of shape (n,)
-        Length of stay.
+        Length of stay; NaN where unknown, which the result is then too, but for deaths.
     died : array-like of shape (n,)
         1 if the stay ended with death, else 0.
     horizon : float
@@ -119,7 +119,7 @@ def stay_with_death_longest(days: ArrayLike, died: ArrayLike, *, horizon: float)
     [12.0, 60.0, 60.0]
     """
     n = np.size(days)
-    stay = as_values("days", days, n, lowest=0)
+    stay = as_values("days", days, n, missing=True, lowest=0)
     return np.where(as_indicator("died", died, n) == 1, horizon, np.minimum(stay, horizon))
 
 
@@ -166,26 +166,15 @@ def compare_days(
     >>> [(result.scale, result.estimate) for result in results]
     [('difference', 7.0), ('probability', 0.75)]
     """
-    treated = as_treated(treatment)
-    values = as_values(endpoint, days, treated.size, missing=True, lowest=0)
-    ranks = rank_test(values, treated, endpoint=endpoint, strata=strata, level=level)
-    known = ~np.isnan(values)
-    arms = values[known & treated], values[known & ~treated]
-    if min(arm.size for arm in arms) < 2:
-        raise InputError(f"endpoint {endpoint!r}: expected at least two known values in each arm; fewer came.")
-    test = ttest_ind(*arms, equal_var=False)
-    difference = float(arms[0].mean() - arms[1].mean())
-    error = float(np.sqrt(sum(arm.var(ddof=1) / arm.size for arm in arms)))
-    method = "difference in means, Welch"
-    n = int(known.sum())
-    mean = wald(endpoint, method, "difference", difference, error, n, degrees=float(test.df), level=level)
-    return [mean, ranks]
+    values = as_values(endpoint, days, np.size(treatment), missing=True, lowest=0)
+    ranks = rank_test(values, treatment, endpoint=endpoint, strata=strata, level=level)
+    return [ancova(values, treatment, endpoint=endpoint, level=level), ranks]
 
 
 def _checked(days: ArrayLike, death: ArrayLike) -> tuple[Floats, Floats]:
     """Return days and day of death, infinite where none."""
     n = np.size(days)
-    spent = as_values("days", days, n, lowest=0)
+    spent = as_values("days", days, n, missing=True, lowest=0)
     died = as_values("death", death, n, missing=True, lowest=0)
     if longer := int((spent > died).sum()):
         raise InputError(

@@ -174,7 +174,8 @@ def imputed_final_ratio(
     Raises
     ------
     InputError
-        As `final_ratio.final_ratio`, or if too few values are known to impute from.
+        As `final_ratio.final_ratio`, or if auxiliary variables are no numbers or too few values are known to impute
+        from.
 
     References
     ----------
@@ -199,8 +200,9 @@ def imputed_final_ratio(
         }
     )
     adjusted = pd.DataFrame(adjustment_matrix(covariates, n)).add_prefix("covariate")
-    further = pd.DataFrame(index=range(n)) if auxiliary is None else auxiliary.reset_index(drop=True)
-    table = pd.concat([logs, adjusted, further], axis=1)
+    others = {} if auxiliary is None else {str(name): auxiliary[name] for name in auxiliary}
+    further = {f"auxiliary {name}": as_values(name, column, n, missing=True) for name, column in others.items()}
+    table = pd.concat([logs, adjusted, pd.DataFrame(further, index=range(n))], axis=1)
     arms = [impute(table[arm], generator, imputations=imputations) for arm in (~treated, treated)]
     estimates, errors, degrees = [], [], np.inf
     for parts in zip(*arms, strict=True):

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import fisher_exact
 
-from il7ml.endpoints.arrays import ARMS, as_exposure, as_treated
+from il7ml.endpoints.arrays import ARMS, as_exposure, as_indicator, as_positions, as_treated, as_values
 from il7ml.endpoints.contrasts import compare
 from il7ml.endpoints.g_computation import raw_means
 from il7ml.endpoints.result import EndpointResult
@@ -54,6 +54,7 @@ def adverse_events(
     ----------
     events : DataFrame
         A row an event. Columns patient (position from 0), term (text), grade (number), serious (bool or 0 and 1).
+        An event without a term or grade counts in the other kinds.
     treatment : array-like of shape (n,)
         1 treated, 0 control.
     exposure : array-like of shape (n,)
@@ -67,7 +68,8 @@ def adverse_events(
     Raises
     ------
     InputError
-        If a column is missing, an event's patient is unknown, or a time at risk is not positive.
+        If a column is missing, an event's patient or seriousness is unknown, a grade is not a number, or a time at risk
+        is not positive.
 
     References
     ----------
@@ -85,7 +87,8 @@ def adverse_events(
     """
     treated = as_treated(treatment)
     time = as_exposure(exposure, treated.size)
-    patient = _patients(events, treated.size)
+    _require_columns(events)
+    patient = as_positions(events["patient"], treated.size)
     rows, effects = [], []
     for endpoint, chosen in _kinds(events):
         number = np.bincount(patient[chosen], minlength=treated.size).astype(float)
@@ -97,25 +100,28 @@ def adverse_events(
     return AdverseEvents(pd.DataFrame(rows, columns=columns), effects)
 
 
-def _patients(events: pd.DataFrame, n: int) -> NDArray[np.intp]:
+def _require_columns(events: pd.DataFrame) -> None:
     for column in _COLUMNS:
         if column not in events.columns:
             raise InputError(f"events: column {column!r} is missing.{nearest(column, map(str, events.columns))}")
-    patient = events["patient"].to_numpy(dtype=np.intp)
-    if ((patient < 0) | (patient >= n)).any():
-        raise InputError(f"events: expected patients from 0 to {n - 1}; others came. Map the identifiers.")
-    return patient
 
 
 def _kinds(events: pd.DataFrame) -> Iterator[tuple[str, Bools]]:
     yield "adverse_event", np.ones(len(events), dtype=bool)
-    yield "serious_adverse_event", events["serious"].to_numpy(dtype=bool)
-    grade = events["grade"].to_numpy(dtype=float)
+    serious = as_indicator("serious", events["serious"], len(events), missing=True)
+    if unknown := int(np.isnan(serious).sum()):
+        raise InputError(
+            f"serious: expected 1 (serious) or 0 (not) for every event; {unknown} have neither. "
+            "Complete them, or count them as serious."
+        )
+    yield "serious_adverse_event", serious == 1
+    grade = as_values("grade", events["grade"], len(events), missing=True)
     for lowest in np.unique(grade[~np.isnan(grade)])[1:]:
         yield f"adverse_event_grade{lowest:g}_or_above", grade >= lowest
+    named = events["term"].notna().to_numpy()
     term = events["term"].astype(str).to_numpy()
-    for name in np.unique(term):
-        yield f"adverse_event_{name}", term == name
+    for name in np.unique(term[named]):
+        yield f"adverse_event_{name}", named & (term == name)
 
 
 def _effects(endpoint: str, number: Floats, treated: Bools, time: Floats, level: float) -> list[EndpointResult]:

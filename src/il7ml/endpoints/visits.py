@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from il7ml.endpoints.arrays import as_values
+from il7ml.endpoints.arrays import as_positions, as_values
 from il7ml.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -174,9 +174,7 @@ def time_to_threshold(
 
 def _rows(patient: ArrayLike, day: ArrayLike, value: ArrayLike, patients: int, death: ArrayLike | None) -> pd.DataFrame:
     """Return the checked measurements, without missing ones."""
-    who = np.asarray(patient, dtype=np.intp)
-    if ((who < 0) | (who >= patients)).any():
-        raise InputError(f"patient: expected positions from 0 to {patients - 1}; others came. Map the identifiers.")
+    who = as_positions(patient, patients)
     days = as_values("day", day, who.size, lowest=0)
     values = as_values("value", value, who.size, missing=True)
     if death is not None:
