@@ -6,13 +6,28 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "DRLearner": "il7ml.models.dr_learner",
-    "TLearner": "il7ml.models.t_learner",
-    "LinearRiskModel": "il7ml.models.risk",
     "BoostedRiskModel": "il7ml.models.risk",
+    "DRLearner": "il7ml.models.dr_learner",
+    "EffectModel": "il7ml.models.effect_model",
+    "LinearRiskModel": "il7ml.models.risk",
+    "RLearner": "il7ml.models.r_learner",
+    "RiskBasedEffect": "il7ml.models.risk_based_effect",
+    "SLearner": "il7ml.models.s_learner",
+    "TLearner": "il7ml.models.t_learner",
+    "XLearner": "il7ml.models.x_learner",
 }
 
-__all__ = ["BoostedRiskModel", "DRLearner", "LinearRiskModel", "TLearner"]
+__all__ = [
+    "BoostedRiskModel",
+    "DRLearner",
+    "EffectModel",
+    "LinearRiskModel",
+    "RLearner",
+    "RiskBasedEffect",
+    "SLearner",
+    "TLearner",
+    "XLearner",
+]
 
 
 def __getattr__(name: str) -> Any:
