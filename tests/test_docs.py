@@ -41,7 +41,7 @@ def keys(record: type[Closed] = RunConfig, prefix: str = "") -> Iterator[tuple[s
 KEYS = dict(keys())
 SECTIONS = sorted({key.partition(".")[0] for key in KEYS if "." in key})
 SET = re.compile(r"--set ([a-z][\w.]*)=")
-INLINE = re.compile(rf"`((?:{'|'.join(SECTIONS)})\.\w+)`")
+INLINE = re.compile(rf"`((?:{'|'.join(SECTIONS)})\.(?!py`)\w+)`")  # a section and a module can share a name
 
 
 def name(page: Path) -> str:
