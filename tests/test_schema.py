@@ -189,3 +189,11 @@ def test_explain_lists_several_problems_and_never_shows_a_value():
     assert text.startswith("file.yaml: 3 problems:\n  - key 'shapes.a.radius': input should be a valid number")
     assert "secret" not in text
     assert "hidden" not in text
+
+
+def test_a_wrong_unit_is_recognised_in_either_direction():
+    count = load_dictionary()["absolute_lymphocyte_count"]
+    assert count.other_unit(np.array([0.4, 0.7, 0.9]), "cells/uL") == "10^9/L"
+    assert count.other_unit(np.array([400.0, 700.0]), "10^9/L") == "cells/uL"
+    assert count.other_unit(np.array([400.0, 700.0]), "cells/uL") is None
+    assert load_dictionary()["d_dimer"].other_unit(np.array([900.0, 1500.0]), "mg/L") == "ug/L"

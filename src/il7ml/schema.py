@@ -135,11 +135,18 @@ class Variable(Closed):
         """All accepted units, the canonical one first."""
         return (self.unit, *self.accepted_units) if self.unit else tuple(self.accepted_units)
 
-    def other_unit(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> str | None:
-        """Return the accepted unit in which `values` would make sense, if they make none in the canonical one.
+    def other_unit(self, values: np.ndarray[Any, np.dtype[np.float64]], declared: str | None = None) -> str | None:
+        """Return the unit in which `values` would make sense, if they make none in the declared one.
 
         A value is taken to make no sense when most of the values lie outside the plausible range; the other unit
         must put most of them inside it.
+
+        Parameters
+        ----------
+        values : ndarray
+            In the declared unit.
+        declared : str, optional
+            By default the canonical unit.
 
         Examples
         --------
@@ -150,12 +157,14 @@ class Variable(Closed):
         if self.plausible is None:
             return None
         low, high = self.plausible
+        factors = {self.unit: 1.0, **self.accepted_units}
+        own = factors[declared or self.unit]
         values = values[np.isfinite(values)]
-        if values.size == 0 or np.mean((values >= low) & (values <= high)) > 0.5:
+        if values.size == 0 or np.mean((values * own >= low) & (values * own <= high)) > 0.5:
             return None
-        for unit, factor in self.accepted_units.items():
+        for unit, factor in factors.items():
             converted = values * factor
-            if factor != 1.0 and np.mean((converted >= low) & (converted <= high)) > 0.5:
+            if factor != own and np.mean((converted >= low) & (converted <= high)) > 0.5:
                 return unit
         return None
 

@@ -518,3 +518,9 @@ def test_very_long_and_foreign_column_names_are_read(small_study):
     small_study.patients = small_study.patients.rename(columns={"alc": name})
     small_study.raw["variables"]["absolute_lymphocyte_count"]["column"] = name.strip()
     assert len(load_cohort(small_study.write())) == 60
+
+
+def test_a_canonical_unit_declared_as_another_is_refused(small_study):
+    small_study.patients["alc"] /= 1000
+    with pytest.raises(DataError, match=r"make no sense in cells/uL, they look like 10\^9/L"):
+        load_cohort(small_study.write())

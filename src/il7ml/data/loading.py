@@ -258,8 +258,8 @@ class _Loader:
         values, wrong = numbers(series)
         if wrong.any():
             self._note(column, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY)
+        other = variable.other_unit(values, mapping.unit)
         values = values * variable.factor(mapping.unit, name)
-        other = variable.other_unit(values)
         if other is not None:
             rule = f"values make no sense in {mapping.unit}, they look like {other}"
             self._note(column, rule, 0, f"Set variables.{name}.unit: {other}.")
