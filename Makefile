@@ -44,7 +44,7 @@ format: $(STAMP)  ## Format the code
 # NVIDIA's communication library (some 470 MB, several machines only) is left out; `make setup` installs with --no-deps.
 lock:  ## Pin all dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate --no-header \
-	  --no-emit-index-url --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 \
+	  --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 \
 	  --all-extras --upgrade --quiet -o requirements.lock pyproject.toml
 
 wheel: $(STAMP)  ## Build the wheel into dist/
