@@ -212,9 +212,9 @@ def test_the_decision_curve_holds_the_model_against_treating_all_and_none():
     table = found.tables["decision_curve"]
     assert set(table["strategy"]) == {"risk model", "treat all", "treat none"}
     row = table[table["strategy"] == "risk model"].iloc[10]
-    factual, cut = folds.factual("logistic", sample.treatment).mean(axis=0), row["threshold"]
-    positive = factual >= cut
-    expected = np.mean(positive * sample.y) - np.mean(positive * (1 - sample.y)) * cut / (1 - cut)
+    control, cut = sample.treatment == 0, row["threshold"]
+    y, positive = sample.y[control], folds.untreated["logistic"].mean(axis=0)[control] >= cut
+    expected = np.mean(positive * y) - np.mean(positive * (1 - y)) * cut / (1 - cut)
     assert row["net_benefit"] == pytest.approx(expected)
 
 

@@ -170,6 +170,10 @@ class Prediction:
         }
         return answer
 
+    def __str__(self) -> str:
+        """Return the answer as text."""
+        return self.to_text()
+
     def to_text(self) -> str:
         """Return the answer as plain text for a terminal or a printout."""
         lines = [self.notice] if self.notice else []

@@ -131,9 +131,11 @@ def assess_risk(
         )
     }
     if kind == "binary":
-        tables |= _binary_tables(sample, factual, name, config)
-        figures["roc"] = plots.roc_figure(tables["roc_curve"], MODEL_LABELS, f"ROC curves: {title}")
-        figures["decision_curve"] = plots.decision_curve_figure(tables["decision_curve"], f"Decision curve: {title}")
+        untreated = {model: predicted.mean(axis=0) for model, predicted in out_of_fold.untreated.items()}
+        tables |= _binary_tables(sample, untreated, name, config)
+        where = f"control arm, {title}"
+        figures["roc"] = plots.roc_figure(tables["roc_curve"], MODEL_LABELS, f"ROC curves: {where}")
+        figures["decision_curve"] = plots.decision_curve_figure(tables["decision_curve"], f"Decision curve: {where}")
     candidates = tuple(Candidate(model, _estimates(table), model == name) for model, table in metrics.items())
     return RiskAssessment(
         selected=name,
@@ -227,20 +229,22 @@ def sample_size_verdict(setting: Setting, sample: Sample, columns: Columns) -> t
 
 
 def _binary_tables(
-    sample: Sample, factual: dict[str, Floats], selected: RiskModelName, config: RunConfig
+    sample: Sample, untreated: dict[str, Floats], selected: RiskModelName, config: RunConfig
 ) -> dict[str, pd.DataFrame]:
-    known = sample.weight > 0
+    """Return ROC and decision curves in the control arm, where nobody profits from knowing who was treated."""
+    known = (sample.weight > 0) & (sample.treatment == 0)
     y, weight = sample.y[known], sample.weight[known]
     curves = [
-        roc_curve(y, predicted.mean(axis=0)[known], weight=weight).assign(model=name)
-        for name, predicted in factual.items()
+        roc_curve(y, predicted[known], weight=weight).assign(model=name)
+        for name, predicted in untreated.items()
         if name != "prevalence"
     ]
     prevalence = float(np.average(y, weights=weight))
     thresholds = np.round(np.linspace(0.02, min(0.98, max(2 * prevalence, 0.1)), 40), 4)
-    models = {"risk model": factual[selected].mean(axis=0)[known]}
-    if selected != "lymphocyte" and "lymphocyte" in factual:
-        models["lymphocyte count alone"] = factual["lymphocyte"].mean(axis=0)[known]
+    risk = untreated[selected][known]
+    models = {"risk model": np.full(y.size, risk.mean()) if selected == "prevalence" else risk}
+    if selected != "lymphocyte" and "lymphocyte" in untreated:
+        models["lymphocyte count alone"] = untreated["lymphocyte"][known]
     decisions = decision_curve(
         y,
         models,

@@ -81,6 +81,9 @@ def parse_patient(values: Mapping[str, Any], inputs: Inputs) -> tuple[Columns, t
     given = {str(name): value for name, value in values.items() if not is_missing(value)}
     unknown = [str(name) for name in values if str(name) not in inputs and str(name) not in given]
     unused = check_names([*given, *unknown], inputs)
+    for name in unused:
+        if name in given:  # what cannot be is refused even where it has no influence: the record may be another's
+            parse_value(name, given[name], CardVariable(variable=load_dictionary()[name], required=False))
     columns = {
         name: np.array([parse_value(name, given[name], entry) if name in given else math.nan])
         for name, entry in inputs.items()

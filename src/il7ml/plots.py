@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -144,7 +145,8 @@ def _canvas(title: str, width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10.5, loc="left")
+    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 9))]
+    axes.set_title("\n".join(lines), fontsize=10.5, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9)
     return figure, axes

@@ -342,7 +342,9 @@ class Predictor:
         filled = complete(one, self._variables)
         base, parts = self._bundle.risk.contributions(filled, 1)
         total = base + sum(float(part[0]) for part in parts.values())
-        ranked = sorted(parts.items(), key=lambda item: -abs(item[1][0]))[:_REASONS]
+        # What was not given is no reason: its share is that of the value which training put in its place.
+        given = {name: part for name, part in parts.items() if not np.isnan(filled[name][0])}
+        ranked = sorted(given.items(), key=lambda item: -abs(item[1][0]))[:_REASONS]
         return tuple(
             self._reason(name, float(part[0]), float(filled[name][0]), family, total)
             for name, part in ranked

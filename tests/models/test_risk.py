@@ -233,3 +233,14 @@ def test_contributions_come_as_a_frame_with_the_patients_index():
     assert list(parts.columns) == list(X.columns)
     assert list(parts.index) == list(X.index)
     np.testing.assert_allclose(base + parts.sum(axis=1), model.linear_predictor(X))
+
+
+def test_a_rare_combination_gets_no_rate_that_nobody_had():
+    rng = np.random.default_rng(3)
+    X = pd.DataFrame({"x": rng.normal(size=120)})
+    arm = rng.integers(0, 2, 120)
+    y = rng.poisson(np.exp(0.8 * X["x"] - 1))
+    model = LinearRiskModel("count").fit(X, y, arm)
+    seen = model.predict(X)
+    far = model.predict(pd.DataFrame({"x": [50.0, -50.0]}))
+    np.testing.assert_allclose(far, [seen.max(), seen.min()])

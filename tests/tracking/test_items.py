@@ -174,7 +174,7 @@ def test_the_summary_names_the_level_of_its_intervals():
 
 
 def test_a_simulated_result_says_so_first():
-    assert summary(SIMULATED).splitlines()[2] == f"**{texts.SIMULATED}**"
+    assert summary(SIMULATED).splitlines()[0] == f"**{texts.SIMULATED}**"
     assert named(Tag, SIMULATED)["data"] == "simulated"
     assert json.loads(named(Text, SIMULATED)["card.json"])["simulated"] is True
 

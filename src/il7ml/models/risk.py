@@ -53,6 +53,7 @@ class _RiskModel(BaseEstimator):  # type: ignore[misc]
     variables: Mapping[str, Variable] | None
     fitted_: Fitted
     variables_: dict[str, Variable]
+    range_: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def family(self) -> Family:
@@ -65,8 +66,13 @@ class _RiskModel(BaseEstimator):  # type: ignore[misc]
         return self.fitted_.linear_predictor(to_columns(X, self.variables_), len(X))
 
     def predict(self, X: pd.DataFrame, treatment: ArrayLike = 0) -> Floats:
-        """Return each patient's risk, rate or mean under the given arm (0: without treatment), shape (n,)."""
-        return self.family.mean(self.linear_predictor(X) + self.fitted_.arm_effect * np.asarray(treatment))
+        """Return each patient's risk, rate or mean under the given arm (0: without treatment), shape (n,).
+
+        Linear predictors are kept within those of the training patients: with a log link one rare combination would
+        else be given a rate that nobody ever had.
+        """
+        linear = np.clip(self.linear_predictor(X), *self.range_)
+        return self.family.mean(linear + self.fitted_.arm_effect * np.asarray(treatment))
 
     def contributions(self, X: pd.DataFrame) -> tuple[float, pd.DataFrame]:
         """Return base and each variable's contribution on the link scale; they add up to `linear_predictor`."""
@@ -174,6 +180,8 @@ class LinearRiskModel(_RiskModel):
         )
         self.fitted_ = FittedLinear(design, fit.coefficients[1:], fit.intercept, float(fit.coefficients[0]))
         self.penalty_ = fit.penalty
+        trained = self.fitted_.linear_predictor(columns, len(X))
+        self.range_ = (float(trained.min()), float(trained.max()))
         return self
 
 

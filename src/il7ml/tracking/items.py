@@ -120,15 +120,16 @@ def versions() -> dict[str, str]:
 
 def summary(result: TrainingResult) -> str:
     """Return the run in plain words (Markdown), verdicts first."""
-    lines = [f"### {result.title}", ""]
-    if result.simulated:
-        lines += [f"**{texts.SIMULATED}**", ""]
+    lines = [f"**{texts.SIMULATED}**", ""] if result.simulated else []
     lines += [
+        f"### {result.title}",
+        "",
         f"Endpoint: {result.endpoint_title}. {result.estimand}",
         "",
         f"- Heterogeneity of the effect: **{result.evidence}**. {result.evidence_reason}",
         f"- Sample size: {result.sample_size}",
-        f"- Risk model: **{result.selected}**. {result.selection_reason}",
+        f"- Risk model: **{result.selected}**. {result.selection_reason} Its figures are for the arm that "
+        "each patient was in, which the event rate knows, too.",
         "",
         f"| figure | estimate | {100 * result.config.validation.level:g} % interval |",
         "|---|---|---|",
