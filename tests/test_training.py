@@ -269,7 +269,7 @@ def test_a_model_of_simulated_patients_says_so_in_tags_summary_card_and_answers(
     assert run.info.run_name.endswith("(simulated)")
     assert texts.SIMULATED in run.data.tags["mlflow.note.content"]
     folder = store.folder / "mlruns" / "artifacts" / store.simulated_run / "artifacts"
-    assert (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2] == f"**{texts.SIMULATED}**"
+    assert (folder / "summary.md").read_text(encoding="utf-8").splitlines()[0] == f"**{texts.SIMULATED}**"
     assert json.loads((folder / "card.json").read_text(encoding="utf-8"))["simulated"] is True
     predictor = Predictor(simulated_bundle(store))
     patient = json.loads((PROJECT / "data" / "il7_trial" / "patient.json").read_text(encoding="utf-8"))
