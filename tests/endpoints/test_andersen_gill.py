@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.duration.hazard_regression import PHReg
 
 from il7ml.endpoints.andersen_gill import CountingProcess, counting_process, recurrent_rate_ratio
 from il7ml.endpoints.cox import hazard_ratio
@@ -69,6 +70,8 @@ def test_a_patient_without_events_has_one_interval():
         ([0], [0], [30, 30], "1 are on or before it"),
         ([0], [-2], [30, 30], "1 are on or before it"),
         ([2], [3], [30, 30], "positions from 0 to 1"),
+        ([0.5], [3], [30, 30], "positions from 0 to 1"),
+        ([np.nan], [3], [30, 30], "positions from 0 to 1"),
         ([0], [3], [30, 0], "expected positive days"),
     ],
 )
@@ -103,3 +106,26 @@ def test_an_arm_without_events_and_a_single_site_are_refused():
         recurrent_rate_ratio(process, [1, 1, 0, 0], endpoint="infections")
     with pytest.raises(InputError, match="at least two"):
         recurrent_rate_ratio(process, [1, 0, 1, 0], endpoint="infections", strata=["uk"] * 4)
+
+
+def test_several_events_just_after_randomisation_stay_after_it():
+    process = counting_process([0, 0, 0], [0.001, 0.001, 0.001], [30.0])
+    assert (process.start >= 0).all()
+    assert (process.stop > process.start).all()
+    assert process.event.sum() == 3
+
+
+def test_a_site_without_events_does_not_stand_in_the_way():
+    rng = np.random.default_rng(4)
+    site, arm = np.arange(80) % 4, np.arange(80) // 4 % 2
+    patient = rng.choice(np.flatnonzero(site < 3), 60)
+    process = counting_process(patient, rng.integers(1, 31, 60), np.full(80, 30.0))
+    covariates = pd.DataFrame({"site": site.astype(str)})
+    result = recurrent_rate_ratio(process, arm, endpoint="infections", covariates=covariates)
+    design = np.column_stack([arm, site == 1, site == 2])[process.patient].astype(float)
+    # The coefficient of the site is at -20 on its way to minus infinity: the others no longer move.
+    offset = -20.0 * (site == 3)[process.patient]
+    entry = process.start + 0.0005  # statsmodels counts the entry day in the risk set
+    model = PHReg(process.stop, design, process.event, entry=entry, offset=offset, ties="efron").fit()
+    assert np.log(result.estimate) == pytest.approx(model.params[0], abs=1e-5)
+    assert (result.n, result.events) == (80, 60)

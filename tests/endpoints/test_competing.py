@@ -90,3 +90,11 @@ def test_the_cause_specific_hazard_ratio_censors_competing_events():
 def test_bad_input_is_refused(time, status, message):
     with pytest.raises(InputError, match=message):
         incidence_by_day(time, status, [1, 1, 0, 0], 30, endpoint="infection")
+
+
+def test_causes_may_have_any_numbers():
+    time, status, arm = drawn()
+    renamed = np.array([0, 1, 10**9])[status]
+    curves, reference = cumulative_incidence(time, renamed, arm), cumulative_incidence(time, status, arm)
+    assert set(curves["cause"]) == {1, 10**9}
+    np.testing.assert_array_equal(curves["incidence"], reference["incidence"])

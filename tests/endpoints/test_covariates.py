@@ -36,3 +36,8 @@ def test_without_covariates_there_are_no_columns():
 def test_useless_covariates_are_refused(columns, message):
     with pytest.raises(InputError, match=message):
         adjustment_matrix(pd.DataFrame(columns), 3)
+
+
+def test_columns_of_one_name_both_count():
+    frame = pd.DataFrame(np.array([[1.0, 0.0], [3.0, 5.0], [2.0, 1.0]]), columns=["age", "age"])
+    np.testing.assert_allclose(adjustment_matrix(frame, 3), [[-1, -2], [1, 3], [0, -1]])

@@ -1,5 +1,7 @@
 import numpy as np
+import pandas as pd
 import pytest
+from statsmodels.duration.hazard_regression import PHReg
 
 from il7ml.endpoints.cox import hazard_ratio, log_rank_test
 from il7ml.errors import InputError
@@ -83,3 +85,29 @@ def test_stratified_log_rank_sums_observed_minus_expected_over_strata():
 def test_bad_input_is_refused(analyse, time, event, strata, message):
     with pytest.raises(InputError, match=message):
         analyse(time, event, [1, 1, 0, 0], endpoint="death", strata=strata)
+
+
+def test_a_site_without_events_does_not_stand_in_the_way():
+    rng = np.random.default_rng(12)
+    n = 120
+    arm, age, site = np.arange(n) % 2, rng.normal(size=n), np.arange(n) % 5
+    time, event = np.ceil(rng.exponential(20 * np.exp(-0.4 * age))), (rng.random(n) < 0.6) & (site != 4)
+    covariates = pd.DataFrame({"age": age, "site": site.astype(str)})
+    result = hazard_ratio(time, event, arm, endpoint="infection", covariates=covariates)
+    design = np.column_stack([arm, age, *(site == each for each in range(1, 5))]).astype(float)
+    # The coefficient of the site is at -20 on its way to minus infinity: the others no longer move.
+    model = PHReg(time, design[:, :5], event, offset=-20 * design[:, 5], ties="efron").fit()
+    assert np.log(result.estimate) == pytest.approx(model.params[0], abs=1e-5)
+    assert result.std_error == pytest.approx(model.bse[0], rel=1e-4)
+    assert result.n == n
+
+
+def test_events_that_fall_into_strata_of_one_arm_allow_no_test():
+    with pytest.raises(InputError, match="while patients of both arms were at risk"):
+        log_rank_test([3, 1, 2, 5], [1, 1, 1, 1], [1, 1, 0, 0], endpoint="death", strata=["uk", "uk", "fr", "fr"])
+
+
+def test_arms_without_overlap_have_no_hazard_ratio():
+    time = np.repeat([1.0, 20.0], 30)
+    with pytest.raises(InputError, match="not estimable"):
+        hazard_ratio(time, np.ones(60), time > 10, endpoint="death")

@@ -83,3 +83,20 @@ def test_covariates_do_not_stand_in_for_the_modifier(cgd):
             endpoint="first_infection",
             covariates=pd.DataFrame({"months": 12 * cgd["age"]}),
         )
+
+
+def test_a_site_without_events_does_not_stand_in_the_way():
+    rng = np.random.default_rng(5)
+    n = 160
+    arm, age, site = np.arange(n) % 2, rng.normal(size=n), np.arange(n) // 2 % 4
+    events = rng.poisson(np.exp(-0.5 * arm + 0.3 * age)) * (site < 3)
+    covariates = pd.DataFrame({"site": site.astype(str)})
+    design = np.column_stack([np.ones(n), arm, age, arm * age, *(site == each for each in (1, 2, 3))]).astype(float)
+    for analyse, y, family, cov_type in (
+        (binary_interaction, (events > 0).astype(int), sm.families.Binomial(), "nonrobust"),
+        (count_interaction, events, sm.families.Poisson(), "HC0"),
+    ):
+        reference = sm.GLM(y, design, family=family).fit(cov_type=cov_type, tol=1e-12, maxiter=30)
+        result = analyse(y, arm, age, endpoint="infections", covariates=covariates)
+        assert np.log(result.estimate) == pytest.approx(reference.params[3], abs=1e-6)
+        assert result.std_error == pytest.approx(reference.bse[3], rel=1e-5)

@@ -81,3 +81,8 @@ def test_bad_input_is_refused(time, status, day, message):
 def test_an_arm_of_one_patient_has_no_jackknife():
     with pytest.raises(InputError, match="at least two patients"):
         pseudo_observations([3], [1], 2)
+
+
+def test_arms_in_which_all_have_the_event_cannot_be_compared():
+    with pytest.raises(InputError, match="all patients have the event by day 20"):
+        pseudo_observation_effect([3, 7, 9, 12, 5, 8], [1] * 6, [1, 1, 1, 0, 0, 0], 20, endpoint="infection")

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import optimize, stats
 
 from il7ml.endpoints.rates import negative_binomial_rates, poisson_rates
 from il7ml.errors import InputError
@@ -86,3 +87,43 @@ def test_without_overdispersion_the_negative_binomial_is_poisson_and_says_so():
 def test_bad_counts_and_times_are_refused(estimate, events, exposure, message):
     with pytest.raises(InputError, match=message):
         estimate(events, [1, 1, 0, 0], endpoint="infections", exposure=exposure)
+
+
+def profile_likelihood_ratio(events, design, exposure):
+    """Return the negative binomial's log rate ratio by maximising over alpha on a fine scale, and the likelihood."""
+
+    def fit(log_alpha):
+        family = sm.families.NegativeBinomial(alpha=np.exp(log_alpha))
+        return sm.GLM(events, design, family=family, offset=np.log(exposure)).fit()
+
+    def loss(log_alpha):
+        alpha = np.exp(log_alpha)
+        return -stats.nbinom.logpmf(events, 1 / alpha, 1 / (1 + alpha * fit(log_alpha).mu)).sum()
+
+    return fit(optimize.minimize_scalar(loss, bounds=(-5, 4), method="bounded", options={"xatol": 1e-6}).x).params[1]
+
+
+def test_a_patient_with_very_many_events_does_not_lead_astray():
+    # From the moment estimate, alpha = 11.5 here, Newton's method alone leaves for infinity.
+    rng = np.random.default_rng(304)
+    n = 109
+    arm, exposure = np.arange(n) % 2, np.ceil(rng.uniform(1, 30, n))
+    events = rng.poisson(exposure / 30 * rng.gamma(0.5, 2, n) * np.exp(0.5 * arm))
+    events[1] = 81
+    result = negative_binomial_rates(events, arm, endpoint="infections", exposure=exposure)
+    expected = profile_likelihood_ratio(events, np.column_stack([np.ones(n), arm]), exposure)
+    assert np.log(result.estimate) == pytest.approx(expected, abs=1e-4)
+    assert result.std_error < 1
+
+
+def test_a_site_without_events_does_not_stand_in_the_way():
+    rng = np.random.default_rng(6)
+    n = 200
+    arm, site = np.arange(n) % 2, np.arange(n) % 5
+    events = rng.poisson(rng.gamma(0.8, 1 / 0.8, n) * np.exp(-0.6 * arm)) * (site < 4)
+    covariates = pd.DataFrame({"site": site.astype(str)})
+    result = negative_binomial_rates(events, arm, endpoint="infections", covariates=covariates)
+    design = np.column_stack([np.ones(n), arm, *(site == each for each in range(1, 4))]).astype(float)[site < 4]
+    expected = profile_likelihood_ratio(events[site < 4], design, np.ones((site < 4).sum()))
+    assert np.log(result.estimate) == pytest.approx(expected, abs=1e-4)
+    assert (result.n, result.events) == (n, events.sum())

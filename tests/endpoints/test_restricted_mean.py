@@ -47,3 +47,9 @@ def test_a_horizon_beyond_follow_up_is_refused():
         restricted_mean_effect([3, 30, 5, 30], [1, 0, 1, 0], [1, 1, 0, 0], 40, endpoint="infection")
     with pytest.raises(InputError, match="no events in the treated arm"):
         restricted_mean_effect([3, 30, 5, 30], [0, 0, 1, 0], [1, 1, 0, 0], 30, endpoint="infection")
+
+
+@pytest.mark.parametrize(("time", "horizon"), [([3, 30], 0), ([3, 30], -5), ([], 30)])
+def test_a_horizon_is_positive_and_there_are_patients(time, horizon):
+    with pytest.raises(InputError, match="expected patients and a positive horizon"):
+        restricted_mean(time, np.ones(len(time)), horizon)

@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from il7ml.endpoints.arrays import as_indicator, as_strata, as_treated, as_values, require_events
+from il7ml.endpoints.arrays import as_indicator, as_positions, as_strata, as_treated, as_values, require_events
 from il7ml.endpoints.covariates import adjustment_matrix
 from il7ml.endpoints.partial_likelihood import fit_partial_likelihood
 from il7ml.endpoints.result import EndpointResult, wald
+from il7ml.endpoints.separation import hazard_part
 from il7ml.errors import InputError
 
 Floats = NDArray[np.float64]
 
-_SAME_DAY = 1e-3  # days between events of one patient that are dated on one day
+_SAME_DAY = 1e-3  # days between events of one patient that are dated on one day; on the first day a share of it
 
 
 class CountingProcess(NamedTuple):
@@ -70,16 +71,15 @@ def counting_process(patient: ArrayLike, day: ArrayLike, follow_up: ArrayLike) -
     >>> process.start.tolist(), process.stop.tolist(), process.event.tolist()
     ([0.0, 4.0, 9.0, 0.0], [4.0, 9.0, 30.0, 12.0], [1.0, 1.0, 0.0, 0.0])
     """
-    last = np.asarray(follow_up, dtype=float)
-    last = as_values("follow_up", last, last.size)
-    who = np.asarray(patient, dtype=np.intp)
+    last = as_values("follow_up", follow_up, np.size(follow_up))
+    who = as_positions(patient, last.size)
     when = as_values("day", day, who.size)
     _check(who, when, last)
     order = np.lexsort((when, who))
     who, when = who[order], when[order]
     # The rank from behind among events of the same patient and day: 0 for the last one.
     same = pd.DataFrame({"who": who, "when": when}).groupby(["who", "when"]).cumcount(ascending=False).to_numpy()
-    when = when - _SAME_DAY * same
+    when = when - _SAME_DAY * np.minimum(when, 1.0) * same
     ends = np.concatenate([when, last])
     event = np.concatenate([np.ones(when.size), np.zeros(last.size)])
     everyone = np.concatenate([who, np.arange(last.size)])
@@ -143,11 +143,11 @@ def recurrent_rate_ratio(
     event = as_indicator("event", process.event, process.event.size)
     require_events(endpoint, np.bincount(process.patient, weights=event, minlength=n), treated)
     x = np.column_stack([treated.astype(float), adjustment_matrix(covariates, n)])[process.patient]
-    groups = None if strata is None else as_strata(strata, n)[process.patient]
-    fit = fit_partial_likelihood(x, process.stop, event, process.start, groups)
-    by_patient = np.column_stack(
-        [np.bincount(process.patient, column, minlength=n) for column in fit.score_residuals.T]
-    )
+    groups = (np.zeros(n, dtype=np.intp) if strata is None else as_strata(strata, n))[process.patient]
+    rows, columns = hazard_part(x, event)
+    who, start, stop = process.patient[rows], process.start[rows], process.stop[rows]
+    fit = fit_partial_likelihood(x[rows][:, columns], stop, event[rows], start, groups[rows])
+    by_patient = np.column_stack([np.bincount(who, column, minlength=n) for column in fit.score_residuals.T])
     influence = by_patient @ fit.covariance
     error = float(np.sqrt((influence[:, 0] ** 2).sum()))
     parts = ["adjusted"] if x.shape[1] > 1 else []
@@ -158,8 +158,6 @@ def recurrent_rate_ratio(
 
 
 def _check(patient: NDArray[np.intp], day: Floats, last: Floats) -> None:
-    if ((patient < 0) | (patient >= last.size)).any():
-        raise InputError(f"patient: expected positions from 0 to {last.size - 1}; others came. Map the identifiers.")
     if none := int((last <= 0).sum()):
         raise InputError(f"follow_up: expected positive days; {none} others came. Leave out patients never at risk.")
     if early := int((day <= 0).sum()):

@@ -60,7 +60,7 @@ def cumulative_incidence(
     curves = [
         _curve(risk_table(times[arm], ends[arm], cause), int(arm.sum()), level).assign(arm=name, cause=cause)
         for name, arm in zip(ARMS, (~treated, treated), strict=True)
-        for cause in range(1, int(ends.max()) + 1)
+        for cause in np.unique(ends[ends > 0]).astype(int).tolist()
     ]
     columns = ["arm", "cause", "day", "incidence", "std_error", "low", "high", "at_risk"]
     return pd.concat(curves, ignore_index=True)[columns] if curves else pd.DataFrame(columns=columns)

@@ -47,7 +47,7 @@ def adjustment_matrix(covariates: pd.DataFrame | None, n: int) -> Floats:
         return np.empty((n, 0))
     if len(covariates) != n:
         raise InputError(f"covariates: expected {n} rows, one a patient; {len(covariates)} came.")
-    columns = [_columns(str(name), covariates[name]) for name in covariates]
+    columns = [_columns(str(name), column) for name, column in covariates.items()]
     matrix = np.hstack(columns)
     if np.linalg.matrix_rank(np.column_stack([np.ones(n), matrix / matrix.std(axis=0)])) < 1 + matrix.shape[1]:
         raise InputError("covariates: some columns say the same as others together. Leave one of them out.")

@@ -10,6 +10,8 @@ from il7ml.endpoints.arrays import as_indicator, as_strata, as_treated, as_value
 from il7ml.endpoints.covariates import adjustment_matrix
 from il7ml.endpoints.partial_likelihood import fit_partial_likelihood
 from il7ml.endpoints.result import EndpointResult, wald
+from il7ml.endpoints.separation import hazard_part
+from il7ml.errors import InputError
 
 
 def hazard_ratio(
@@ -66,7 +68,9 @@ def hazard_ratio(
     stop, happened = as_values("time", time, n, lowest=0), as_indicator("event", event, n)
     require_events(endpoint, happened, treated)
     x = np.column_stack([treated.astype(float), adjustment_matrix(covariates, n)])
-    fit = fit_partial_likelihood(x, stop, happened, strata=None if strata is None else as_strata(strata, n))
+    groups = np.zeros(n, dtype=np.intp) if strata is None else as_strata(strata, n)
+    rows, columns = hazard_part(x, happened)
+    fit = fit_partial_likelihood(x[rows][:, columns], stop[rows], happened[rows], strata=groups[rows])
     method = ", ".join(
         ["Cox", *(["adjusted"] if x.shape[1] > 1 else []), *(["stratified"] if strata is not None else [])]
     )
@@ -97,7 +101,8 @@ def log_rank_test(
     Raises
     ------
     InputError
-        If times are negative, an arm has no events (all censored), or there is only one stratum.
+        If times are negative, an arm has no events (all censored), there is only one stratum, or no event happened
+        while patients of both arms were at risk in its stratum.
 
     References
     ----------
@@ -116,7 +121,13 @@ def log_rank_test(
     stop, happened = as_values("time", time, n, lowest=0), as_indicator("event", event, n)
     require_events(endpoint, happened, treated)
     groups = None if strata is None else as_strata(strata, n)
-    statistic, p_value = survdiff(stop, happened, treated.astype(int), strata=groups)
+    try:
+        statistic, p_value = survdiff(stop, happened, treated.astype(int), strata=groups)
+    except np.linalg.LinAlgError:  # the variance of observed minus expected is 0
+        raise InputError(
+            f"endpoint {endpoint!r}: no event happened while patients of both arms were at risk in its stratum, so the "
+            "arms cannot be compared. Merge strata or leave them out."
+        ) from None
     method = "log-rank test" if strata is None else "log-rank test, stratified"
     chi_square = float(statistic)
     return EndpointResult(

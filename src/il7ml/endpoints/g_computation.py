@@ -133,7 +133,8 @@ def fit_glm(family: Family, y: Floats, design: Floats, offset: Floats) -> Floats
             f"covariates: {design.shape[1]} coefficients cannot be estimated from {y.size} patients. Adjust for fewer."
         )
     families = {"binary": sm.families.Binomial, "count": sm.families.Poisson, "continuous": sm.families.Gaussian}
-    with warnings.catch_warnings():
+    # Towards separation odds overflow before the warnings come.
+    with warnings.catch_warnings(), np.errstate(over="ignore"):
         warnings.simplefilter("error", PerfectSeparationWarning)
         warnings.simplefilter("error", ConvergenceWarning)
         try:

@@ -11,11 +11,14 @@ from il7ml.endpoints.covariates import adjustment_matrix
 from il7ml.endpoints.g_computation import fit_glm
 from il7ml.endpoints.partial_likelihood import fit_partial_likelihood
 from il7ml.endpoints.result import EndpointResult, wald
+from il7ml.endpoints.separation import estimable_part
 from il7ml.errors import InputError
 from il7ml.family import BINARY, COUNT, Family
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+_PRODUCT = 3  # the column of arm times modifier, after intercept, arm and modifier
 
 
 def binary_interaction(
@@ -60,8 +63,7 @@ def binary_interaction(
     outcome = as_indicator(endpoint, y, treated.size)
     require_events(endpoint, outcome, treated)
     design = np.column_stack([np.ones(treated.size), _product_design(treated, modifier, covariates)])
-    coefficients, covariance = _glm(BINARY, outcome, design, np.zeros(outcome.size), robust=False)
-    estimate, error = float(coefficients[3]), float(np.sqrt(covariance[3, 3]))
+    estimate, error = _product_term(BINARY, outcome, design, np.zeros(outcome.size), robust=False)
     method = "logistic, treatment x modifier"
     return wald(endpoint, method, "odds_ratio", estimate, error, outcome.size, int(outcome.sum()), level=level)
 
@@ -106,8 +108,7 @@ def count_interaction(
     counts, time = as_counts(endpoint, events, treated.size), as_exposure(exposure, treated.size)
     require_events(endpoint, counts, treated)
     design = np.column_stack([np.ones(treated.size), _product_design(treated, modifier, covariates)])
-    coefficients, covariance = _glm(COUNT, counts, design, np.log(time), robust=True)
-    estimate, error = float(coefficients[3]), float(np.sqrt(covariance[3, 3]))
+    estimate, error = _product_term(COUNT, counts, design, np.log(time), robust=True)
     method = "Poisson, robust, treatment x modifier"
     return wald(endpoint, method, "rate_ratio", estimate, error, counts.size, int(counts.sum()), level=level)
 
@@ -166,19 +167,16 @@ def _product_design(treated: Bools, modifier: ArrayLike, covariates: pd.DataFram
     return np.column_stack([treated, values, treated * values, adjustment_matrix(covariates, treated.size)])
 
 
-def _glm(family: Family, y: Floats, design: Floats, offset: Floats, *, robust: bool) -> tuple[Floats, Floats]:
+def _product_term(family: Family, y: Floats, design: Floats, offset: Floats, *, robust: bool) -> tuple[float, float]:
+    """Return the product's coefficient and its standard error."""
+    patients, columns = estimable_part(family, y, design, _PRODUCT)
+    y, offset, design = y[patients], offset[patients], design[patients][:, columns]
     coefficients = fit_glm(family, y, design, offset)
     mean = family.mean(design @ coefficients + offset)
     information = (design * family.variance(mean)[:, None]).T @ design
-    scale = np.sqrt(np.diag(information))
-    # A coefficient on its way to infinity has hardly any information left.
-    if np.linalg.cond(information / np.outer(scale, scale)) > 1e7:
-        raise InputError(
-            "modifier: one of its values has no events, or nothing else, in an arm, so the interaction is not "
-            "estimable. Leave the modifier out."
-        )
     covariance: Floats = np.asarray(np.linalg.inv(information), dtype=float)
     if robust:
         scores = design * (y - mean)[:, None]
         covariance = covariance @ (scores.T @ scores) @ covariance
-    return coefficients, covariance
+    product = int(columns[:_PRODUCT].sum())
+    return float(coefficients[product]), float(np.sqrt(covariance[product, product]))

@@ -106,24 +106,38 @@ def fit_partial_likelihood(
         for rows in (np.flatnonzero(strata == stratum) for stratum in np.unique(strata))
         if event[rows].any()
     ]
-    beta = np.zeros(x.shape[1])
-    now = _evaluate(parts, beta, stop.size)
-    for _ in range(_ITERATIONS):
-        step = np.linalg.lstsq(now.information, now.score, rcond=None)[0]
-        new = _evaluate(parts, beta + step, stop.size)
-        while not new.log_likelihood >= now.log_likelihood - _TOLERANCE and np.abs(step).max() > _TOLERANCE:
-            step = step / 2
-            new = _evaluate(parts, beta + step, stop.size)
-        beta, now = beta + step, new
-        if np.abs(step).max() < _TOLERANCE or np.abs(beta).max() > _LARGEST:
-            break
-    if np.abs(step).max() > 1e-5 or np.linalg.cond(now.information) > 1e10:
+    beta, now = _maximise(parts, x.shape[1], stop.size)
+    covariance = np.linalg.inv(now.information) / np.outer(spread, spread)
+    return PartialLikelihoodFit(beta / spread, covariance, now.residuals * spread, now.log_likelihood)
+
+
+def _maximise(parts: list[_Intervals], p: int, n: int) -> tuple[Floats, _Evaluation]:
+    beta = np.zeros(p)
+    now = _evaluate(parts, beta, n)
+    # On a coefficient's way to infinity, sums over risk sets come down to rounding: such a step is halved like others.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for _ in range(_ITERATIONS):
+            full = step = np.linalg.lstsq(now.information, now.score, rcond=None)[0]
+            new = _evaluate(parts, beta + step, n)
+            while not _is_no_worse(new, now) and np.abs(step).max() > _TOLERANCE:
+                step = step / 2
+                new = _evaluate(parts, beta + step, n)
+            if not _is_no_worse(new, now):
+                break
+            beta, now = beta + step, new
+            if np.abs(step).max() < _TOLERANCE or np.abs(beta).max() > _LARGEST:
+                break
+    # At the maximum it is Newton's own step that is small, not one halved until it was.
+    if not np.abs(full).max() < 1e-5 or np.linalg.cond(now.information) > 1e10:
         raise InputError(
             "a coefficient of the Cox model is not estimable: one value of a covariate has no events, or covariates "
             "say the same. Leave it out or merge its levels."
         )
-    covariance = np.linalg.inv(now.information) / np.outer(spread, spread)
-    return PartialLikelihoodFit(beta / spread, covariance, now.residuals * spread, now.log_likelihood)
+    return beta, now
+
+
+def _is_no_worse(new: _Evaluation, old: _Evaluation) -> bool:
+    return bool(new.log_likelihood >= old.log_likelihood - _TOLERANCE and np.isfinite(new.information).all())
 
 
 def _intervals(rows: Whole, x: Floats, start: Floats, stop: Floats, event: Floats) -> _Intervals:

@@ -17,6 +17,8 @@ from il7ml.family import CONTINUOUS
 
 Floats = NDArray[np.float64]
 
+_SAME = 1e-9  # pseudo-observations that differ by less do so by rounding
+
 
 def pseudo_observations(time: ArrayLike, status: ArrayLike, day: float) -> Floats:
     """Return each patient's jackknife pseudo-observation of the cumulative incidence of cause 1 by a day.
@@ -104,7 +106,8 @@ def pseudo_observation_effect(
     Raises
     ------
     InputError
-        If times are negative, an arm has no events by the day, or an arm's follow-up ends before it.
+        If times are negative, an arm has no events by the day, all patients have the event by then, or an arm's
+        follow-up ends before it.
 
     References
     ----------
@@ -124,6 +127,11 @@ def pseudo_observation_effect(
     y = np.empty(treated.size)
     for arm in (~treated, treated):
         y[arm] = pseudo_observations(times[arm], ends[arm], day)
+    if np.ptp(y) < _SAME:
+        raise InputError(
+            f"endpoint {endpoint!r}: all patients have the event by day {day:g}, so the arms cannot be compared then. "
+            "Choose an earlier day."
+        )
     matrix = adjustment_matrix(covariates, treated.size)
     method = "pseudo-observations"
     if matrix.shape[1]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from il7ml.endpoints.contrasts import compare
 from il7ml.endpoints.covariates import adjustment_matrix
 from il7ml.endpoints.g_computation import fit_glm, raw_means, standardised_means
 from il7ml.endpoints.result import EndpointResult, Scale, wald
+from il7ml.endpoints.separation import estimable_part
 from il7ml.errors import InputError
 from il7ml.family import COUNT
 
@@ -105,7 +105,8 @@ def negative_binomial_rates(
     Raises
     ------
     InputError
-        If events are not counts, a time at risk is not positive, an arm has no events, or the model does not converge.
+        If events are not counts, a time at risk is not positive, an arm has no events, the ratio is not estimable, or
+        the model does not converge.
 
     References
     ----------
@@ -122,6 +123,8 @@ def negative_binomial_rates(
     require_events(endpoint, counts, treated)
     matrix = adjustment_matrix(covariates, treated.size)
     design = np.column_stack([np.ones(counts.size), treated, matrix])
+    patients, columns = estimable_part(COUNT, counts, design, column=1)
+    n, counts, time, design = counts.size, counts[patients], time[patients], design[patients][:, columns]
     coefficients = fit_glm(COUNT, counts, design, np.log(time))
     mean = time * np.exp(design @ coefficients)
     method = "negative binomial, adjusted" if matrix.shape[1] else "negative binomial"
@@ -132,8 +135,7 @@ def negative_binomial_rates(
     else:
         coefficients, covariance = _fit_negative_binomial(counts, design, time, coefficients, mean)
     estimate, error = float(coefficients[1]), float(np.sqrt(covariance[1, 1]))
-    total = int(counts.sum())
-    return wald(endpoint, method, "rate_ratio", estimate, error, counts.size, total, level=level)
+    return wald(endpoint, method, "rate_ratio", estimate, error, n, int(counts.sum()), level=level)
 
 
 def _fit_negative_binomial(
@@ -142,15 +144,19 @@ def _fit_negative_binomial(
     """Return coefficients and covariance, alpha last, from the Poisson fit and the moment estimate of alpha."""
     from statsmodels.discrete.discrete_model import NegativeBinomial
 
+    scale = np.append(np.abs(design).max(axis=0), 1.0)
     alpha = ((counts - mean) ** 2 - counts).sum() / (mean**2).sum()
-    model = NegativeBinomial(counts, design, exposure=time)
-    fit: Any = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # convergence is judged below, by the gradient
-        for method in ("newton", "bfgs"):
-            fit = model.fit(start_params=np.append(start, max(alpha, 1e-3)), method=method, maxiter=500, disp=False)
-            if np.abs(model.score(fit.params)).max() < 1e-3 and fit.params[-1] > 0:
-                return np.asarray(fit.params), np.asarray(fit.cov_params())
+    model = NegativeBinomial(counts, design / scale[:-1], exposure=time)
+    found = np.append(start, max(alpha, 1e-3)) * scale
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # convergence is judged below
+        # Newton's method alone may leave for an alpha so large that the likelihood is low, but flat.
+        for method in ("bfgs", "newton"):
+            found = np.asarray(model.fit(start_params=found, method=method, maxiter=500, disp=False).params)
+        information, score = -np.asarray(model.hessian(found)), np.asarray(model.score(found))
+    finite = found[-1] > 0 and np.isfinite(information).all()
+    if finite and np.abs(score).max() < 1e-3 and np.linalg.eigvalsh(information).min() > 0:
+        return found / scale, np.linalg.inv(information) / np.outer(scale, scale)
     raise InputError(
         "the negative binomial model did not converge: there are too few events for its covariates. Adjust for fewer."
     )

@@ -9,6 +9,7 @@ from il7ml.endpoints.aalen_johansen import expected, require_follow_up, risk_tab
 from il7ml.endpoints.arrays import as_status, as_treated, as_values, require_events
 from il7ml.endpoints.contrasts import ArmMeans, compare
 from il7ml.endpoints.result import EndpointResult
+from il7ml.errors import InputError
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +38,7 @@ def restricted_mean(time: ArrayLike, status: ArrayLike, horizon: float) -> tuple
     Raises
     ------
     InputError
-        If times are negative or follow-up ends before the horizon.
+        If there are no patients, times are negative, the horizon is not positive, or follow-up ends before it.
 
     References
     ----------
@@ -50,6 +51,8 @@ def restricted_mean(time: ArrayLike, status: ArrayLike, horizon: float) -> tuple
     22.5
     """
     n = np.size(time)
+    if n == 0 or not horizon > 0:
+        raise InputError(f"horizon: expected patients and a positive horizon; {n} patients and {horizon:g} days came.")
     table = risk_table(as_values("time", time, n, lowest=0), as_status(status, n))
     require_follow_up(table, horizon)
     lost, error = expected(table, np.maximum(horizon - table.times, 0.0))
