@@ -104,3 +104,13 @@ def test_a_group_of_one_mean_has_no_limits():
     groups = calibration_curve([1.0, 2.0, 3.0], [1.0, 2.0, 3.5], "continuous", groups=3).groups
     assert groups["observed"].tolist() == [1, 2, 3]
     assert groups[["low", "high"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("event", [0, 1])
+def test_limits_hold_the_observed_share_where_all_or_none_have_the_event(event):
+    y = np.tile([event] * 19 + [1 - event], 6)
+    predicted = np.where(y == event, 0.05, 0.4) + np.linspace(0, 0.01, y.size)
+    groups = calibration_curve(y, predicted, "binary").groups
+    assert (groups["observed"] == event).any()
+    assert (groups["low"] <= groups["observed"]).all()
+    assert (groups["observed"] <= groups["high"]).all()

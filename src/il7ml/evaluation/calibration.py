@@ -186,7 +186,8 @@ def _interval(kind: Kind, y: Floats, w: Floats, time: Floats, mean: float, level
         z = float(ndtri(0.5 + level / 2))
         centre = (mean + z**2 / (2 * size)) / (1 + z**2 / size)
         half = z / (1 + z**2 / size) * np.sqrt(mean * (1 - mean) / size + z**2 / (4 * size**2))
-        return centre - half, centre + half
+        # Without events the lower limit is 0 but for rounding, and likewise the upper one is 1.
+        return min(centre - half, mean), max(centre + half, mean)
     if kind == "count":
         exposure = size * float(np.average(time, weights=w))
         events = mean * exposure
