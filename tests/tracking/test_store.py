@@ -207,7 +207,7 @@ def test_a_child_that_cannot_be_written_fails_with_its_parent(uri):
 
 def test_the_model_promoted_last_is_the_default(uri):
     first, second = logged(uri, name="first"), logged(uri, make("count").bundle, name="second")
-    with pytest.raises(InputError, match=r"no model is champion yet.*il7ml promote RUN.*models:/first@champion"):
+    with pytest.raises(InputError, match=r"no model is champion yet.*il7ml promote RUN.*models:/first/1"):
         resolve_model("champion", uri)
     for run_id, registered in (first, second, first):
         assert promote(run_id, uri) == registered
@@ -233,8 +233,14 @@ def test_promoting_a_version_goes_forth_and_back(uri):
 def test_an_unknown_model_is_an_input_error_that_names_the_known(uri, model):
     logged(uri)
     for find in (resolve_model, promote):
-        with pytest.raises(InputError, match="Known: models:/model@champion"):
+        with pytest.raises(InputError, match=r"Known: models:/model/1\."):
             find(model, uri)
+    # What the message names can be had, by version before a promotion and by alias after it.
+    assert resolve_model("models:/model/1", uri).version == "1"
+    promote("models:/model/1", uri)
+    with pytest.raises(InputError, match=r"Known: models:/model@champion\."):
+        resolve_model("models:/nowhere/1", uri)
+    assert resolve_model("models:/model@champion", uri).version == "1"
 
 
 def test_a_run_without_a_model_cannot_be_promoted(uri):

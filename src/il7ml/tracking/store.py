@@ -218,8 +218,8 @@ def resolve_model(model: str = CHAMPION, uri: str | None = None) -> FoundModel:
 def _find_version(client: Any, model: str) -> RegisteredModel:
     from mlflow.exceptions import MlflowException
 
-    known = sorted(entry.name for entry in client.search_registered_models())
-    names = f" Known: {', '.join(f'models:/{name}@{CHAMPION}' for name in known)}." if known else " Train one first."
+    known = sorted(_address(entry) for entry in client.search_registered_models())
+    names = f" Known: {', '.join(known)}." if known else " Train one first."
     try:
         if model == CHAMPION:
             for entry in client.search_registered_models():
@@ -240,6 +240,14 @@ def _find_version(client: Any, model: str) -> RegisteredModel:
     if not found:
         raise InputError(f"model {model!r} is neither a bundle folder nor a run with a model.{names}")
     return RegisteredModel(found[0].name, str(found[0].version))
+
+
+def _address(entry: Any) -> str:
+    """Return how a registered model can be named: by the champion's alias where it has one, else by version."""
+    if CHAMPION in (entry.aliases or {}):
+        return f"models:/{entry.name}@{CHAMPION}"
+    versions = [int(version.version) for version in entry.latest_versions or ()]
+    return f"models:/{entry.name}/{max(versions, default=1)}"
 
 
 def _client(uri: str, must_exist: bool = False) -> Any:
