@@ -403,3 +403,14 @@ def test_a_feature_known_only_later_is_refused(small_study):
     config = RunConfig.from_file(small_study.config(**QUICK, features={"include": ["age", "c_reactive_protein_day7"]}))
     with pytest.raises(InputError, match="known only after randomisation"):
         prepare(config, load_cohort(small_study.folder))
+
+
+def test_a_single_event_in_an_arm_is_refused_before_a_run_is_opened(small_study, tmp_path):
+    treated = small_study.patients["arm"] == small_study.raw["arms"]["treated"]["value"]
+    small_study.patients.loc[treated, "infected"] = 0
+    small_study.patients.loc[treated.idxmax(), "infected"] = 1
+    small_study.write()
+    config = small_study.config(endpoint="infected", tracking={"uri": f"sqlite:///{tmp_path}/none/mlflow.db"})
+    with pytest.raises(InputError, match="has only one patient with the event"):
+        train(config)
+    assert not (tmp_path / "none").exists()

@@ -123,6 +123,7 @@ def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
                 "Set both in the study file."
             )
     outcome = learning_outcome(cohort, config.endpoint)
+    _check_enough(cohort, outcome)
     lymphocytes = next((name for name in _LYMPHOCYTES if name in variables), None)
     notes = [texts.SIMULATED] if cohort.study.simulated else []
     if lymphocytes is None and "lymphocyte" in config.models:
@@ -143,6 +144,19 @@ def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
     )
     setting = Setting(outcome.kind, variables, lymphocytes, outcome.harmful)
     return Prepared(config, cohort, outcome, sample, setting, tuple(notes))
+
+
+def _check_enough(cohort: Cohort, outcome: Outcome) -> None:
+    """Refuse a single event (or a single patient without one) in an arm before anything is computed or tracked."""
+    if outcome.kind == "continuous":
+        return
+    for arm, label in ((0, cohort.control_label), (1, cohort.treated_label)):
+        y = outcome.y[(cohort.treatment == arm) & (outcome.weight > 0)] > 0
+        if min(y.sum(), (~y).sum() if outcome.kind == "binary" else y.sum()) < 2:
+            raise InputError(
+                f"endpoint {outcome.name!r}: arm {label} has only one patient with the event, or only one without; "
+                "cross-validation would leave none to learn from. Choose another endpoint, or use il7ml analyze."
+            )
 
 
 def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
@@ -179,6 +193,7 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
             workers=workers,
             progress=progress,
         )
+    shortfall = _shortfall(prepared, columns, final, effect)
     learner = fit_final_effect(
         sample, setting, effect.scores, config.refits, np.random.default_rng(stream(config.seed, "final effect"))
     )
@@ -226,7 +241,20 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
         figures={**risk.figures, **effect.figures, **pictures},
         bundle=bundle,
         example=_synthetic_patient(bundle.card),
-        notes=prepared.notes,
+        notes=(*prepared.notes, *shortfall),
+    )
+
+
+def _shortfall(prepared: Prepared, columns: Columns, final: FinalRisk, effect: EffectAssessment) -> tuple[str, ...]:
+    """Say so where predictions cannot carry the whole average effect, since risks and rates end at 0."""
+    family = FAMILIES[prepared.setting.outcome]
+    linear = final.fitted.linear_predictor(columns, prepared.sample.y.size)
+    carried = float((family.mean(linear + final.theta) - family.mean(linear)).mean())
+    if abs(carried - effect.average.value) <= 1e-6 * max(1.0, abs(carried)):
+        return ()
+    return (
+        f"The adjusted average effect ({effect.average.value:.3g}) is larger than the {family.measure} "
+        f"without treatment allows; predictions carry {carried:.3g} of it.",
     )
 
 

@@ -140,3 +140,15 @@ def test_fit_whole_gives_an_estimator():
     model = fit_whole("lymphocyte", sample, setting)
     assert isinstance(model, LinearRiskModel)
     assert set(model.variables_) == {"absolute_lymphocyte_count"}
+
+
+@pytest.mark.parametrize("kind", ["binary", "count"])
+def test_an_average_effect_beyond_the_risk_stops_at_half_an_event(kind):
+    sample, chosen, scores, columns = setup(kind)
+    beyond = scores._replace(effect=scores.effect - scores.effect.mean() - 2 * scores.untreated.mean())
+    found = fit_final_risk("prevalence", sample, chosen, beyond, refits=10, seed=5)
+    eta = found.fitted.linear_predictor(columns, sample.y.size)
+    total = sample.y.size if sample.exposure is None else sample.exposure.sum()
+    assert INVERSE[kind](eta + found.theta).mean() == pytest.approx(0.5 / total, rel=1e-6)
+    assert np.isfinite(found.refit_theta).all()
+    assert found.refit_theta.min() > -15

@@ -73,11 +73,15 @@ def fit_final_risk(
     """
     model = fit_whole(name, sample, setting)
     columns = to_columns(sample.X, setting.variables)
-    theta = _theta(setting, model.fitted_, columns, sample.y.size, float(scores.effect.mean()))
+    half_event = 0.5 / (sample.y.size if sample.exposure is None else float(sample.exposure.sum()))
+    theta = _theta(setting, model.fitted_, columns, sample.y.size, float(scores.effect.mean()), half_event)
     draws = [bootstrap_rows(sample.treatment, np.random.default_rng(s)) for s in spawn(seed, refits)]
     linear = model.fitted_ if isinstance(model, LinearRiskModel) else None
     averages = _bootstrap_averages(scores.effect, draws)
-    tasks = [(name, sample, setting, average, rows, linear) for rows, average in zip(draws, averages, strict=True)]
+    tasks = [
+        (name, sample, setting, average, rows, linear, half_event)
+        for rows, average in zip(draws, averages, strict=True)
+    ]
     results = run_tasks(_refit, tasks, workers=workers, progress=progress)
     return FinalRisk(model.fitted_, theta, tuple(fitted for fitted, _ in results), np.array([t for _, t in results]))
 
@@ -110,6 +114,7 @@ def _refit(
     average: float,
     rows: NDArray[np.intp],
     linear: FittedLinear | None,
+    half_event: float,
 ) -> tuple[Fitted, float]:
     """Fit to one bootstrap sample; linear models keep the whole sample's design, so that a bundle needs only one."""
     drawn = sample.rows(rows)
@@ -126,7 +131,7 @@ def _refit(
             exposure=drawn.exposure,
         )
         fitted = FittedLinear(linear.design, fit.coefficients[1:], fit.intercept, float(fit.coefficients[0]))
-    return fitted, _theta(setting, fitted, columns, rows.size, average)
+    return fitted, _theta(setting, fitted, columns, rows.size, average, half_event)
 
 
 def _bootstrap_averages(effect: Floats, draws: Sequence[NDArray[np.intp]]) -> list[float]:
@@ -142,5 +147,16 @@ def _bootstrap_averages(effect: Floats, draws: Sequence[NDArray[np.intp]]) -> li
     return [float(average) for average in stretched]
 
 
-def _theta(setting: Setting, fitted: Fitted, columns: Columns, n: int, average: float) -> float:
-    return constant_shift(FAMILIES[setting.outcome], fitted.linear_predictor(columns, n), average)
+def _theta(setting: Setting, fitted: Fitted, columns: Columns, n: int, average: float, half_event: float) -> float:
+    """Return the relative effect that gives the average effect, as far as the outcome's range allows.
+
+    An average can ask for less than no risk under treatment, in a bootstrap sample above all; half an event among all
+    patients is then the least (the usual continuity correction), so that one draw cannot stretch an interval at will.
+    """
+    family = FAMILIES[setting.outcome]
+    linear = fitted.linear_predictor(columns, n)
+    if setting.outcome != "continuous":
+        untreated = float(family.mean(linear).mean())
+        most = 1 - half_event if setting.outcome == "binary" else np.inf
+        average = float(np.clip(untreated + average, half_event, most)) - untreated
+    return constant_shift(family, linear, average)
