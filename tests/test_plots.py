@@ -97,7 +97,7 @@ def test_a_figure_changes_no_global_state(draw):
 @by_figure
 def test_axes_are_titled_and_labelled(draw):
     axes = draw().axes[0]
-    assert axes.get_title(loc="left")
+    assert axes.figure.get_suptitle()
     assert axes.get_xlabel()
     assert axes.get_ylabel() or any(ticks(axes, "y"))
 
@@ -180,7 +180,7 @@ def test_a_caveat_stands_in_the_title(name):
         if name == "importance"
         else plots.beeswarm_figure(SHAP, table, "Effect")
     )
-    assert figure.axes[0].get_title(loc="left") == "Effect\n(exploratory: no credible heterogeneity)"
+    assert figure.get_suptitle() == "Effect\n(exploratory: no credible heterogeneity)"
 
 
 def test_beeswarm_draws_a_point_a_patient():
@@ -211,3 +211,24 @@ def test_points_of_equal_value_are_kept_apart():
 def test_hardly_any_patient_can_be_drawn(rows):
     explanation = SHAP._replace(values=SHAP.values.head(rows), data=SHAP.data.head(rows))
     assert plots.to_png(plots.beeswarm_figure(explanation, IMPORTANCE, ""))[:4] == b"\x89PNG"
+
+
+def test_a_long_title_stays_whole_within_the_figure():
+    table = pd.DataFrame(
+        {
+            "variable": ["a"],
+            "label": ["Anti-IL-6 or JAK inhibitor at randomisation"],
+            "unit": [""],
+            "mean_abs_shap": [0.1],
+            "scale": ["log odds"],
+            "note": ["exploratory: no credible heterogeneity"],
+        }
+    )
+    title = "What moves the estimated individual effect of a treatment with a long name (simulated patients)"
+    figure = plots.importance_figure(table, title)
+    figure.canvas.draw()
+    [text] = figure.texts
+    assert text.get_text().replace("\n", " ") == f"{title} (exploratory: no credible heterogeneity)"
+    box = text.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1

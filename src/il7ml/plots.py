@@ -145,8 +145,9 @@ def _canvas(title: str, width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 9))]
-    axes.set_title("\n".join(lines), fontsize=10.5, loc="left")
+    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 12))]
+    # The figure's own title begins at its edge, so that long labels beside the axes cannot push a mark out of sight.
+    figure.suptitle("\n".join(lines), fontsize=10.5, x=0.01, horizontalalignment="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9)
     return figure, axes
