@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from il7ml.bundle import CardVariable
-from il7ml.data.study import as_text
+from il7ml.data.sources import as_text
 from il7ml.errors import InputError, nearest
 from il7ml.features.columns import DERIVED, Columns
 from il7ml.schema import load_dictionary

@@ -18,7 +18,13 @@ def test_the_template_is_marked_simulated_and_bears_the_fixed_endpoints():
     study = il7_study()
     assert study.simulated
     assert "simulated" in study.title
-    assert set(study.endpoints) == {"infection_day30", "death_day30", "infection_or_death_day30", "infections"}
+    assert set(study.endpoints) == {
+        "infection_day30",
+        "death_day30",
+        "infection_or_death_day30",
+        "infections",
+        "infections_at_risk",
+    }
     assert study.modifiers == ("antiviral_at_randomisation", "absolute_lymphocyte_count")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from il7ml.data.study import as_code, as_text, load_study, parse_study
+from il7ml.data.sources import as_code, as_text
+from il7ml.data.study import load_study, parse_study
 from il7ml.errors import InputError
 
 FOLDER = Path("folder")

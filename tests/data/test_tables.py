@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from il7ml.data.study import TableSpec
+from il7ml.data.sources import TableSpec
 from il7ml.data.tables import (
     UnreadableTableError,
     clean_table,

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from il7ml.data.course import Course
 from il7ml.data.study import Endpoint, Study
 from il7ml.schema import Variable
 
@@ -93,6 +94,8 @@ class Cohort:
         Site of each patient, as text.
     outcomes : mapping of str to Observed
     flow : Flow
+    course : Course or None
+        What happened after randomisation, where the study file describes it and it was read.
     digest : str
         SHA-256 over everything a model can depend on; two cohorts with the same digest give the same results.
     """
@@ -104,6 +107,7 @@ class Cohort:
     outcomes: Mapping[str, Observed]
     flow: Flow
     _values: pd.DataFrame = field(repr=False)
+    course: Course | None = None
     digest: str = ""
 
     def __post_init__(self) -> None:

@@ -10,8 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from il7ml.data.cohort import Cohort, Flow, Observed
+from il7ml.data.course import Course
+from il7ml.data.course_reading import read_course
 from il7ml.data.outcomes import Patients, observe
-from il7ml.data.study import PATIENTS, Study, VariableMap, as_code, as_codes, load_study
+from il7ml.data.sources import as_code, as_codes
+from il7ml.data.study import PATIENTS, Study, VariableMap, load_study
 from il7ml.data.tables import (
     NOT_A_NUMBER,
     NUMBER_REMEDY,
@@ -30,7 +33,9 @@ Floats = NDArray[np.float64]
 SMALLEST_COHORT = 20
 
 
-def load_cohort(study: Study | str | Path, tables: Mapping[str, pd.DataFrame] | None = None) -> Cohort:
+def load_cohort(
+    study: Study | str | Path, tables: Mapping[str, pd.DataFrame] | None = None, *, course: bool = True
+) -> Cohort:
     """Read a study's tables and check them.
 
     Parameters
@@ -39,6 +44,9 @@ def load_cohort(study: Study | str | Path, tables: Mapping[str, pd.DataFrame] | 
         A parsed study, or the path of a study file.
     tables : mapping of str to DataFrame, optional
         Tables by name, instead of the files that the study names. They are left as they are.
+    course : bool
+        Whether to read what happened after randomisation as well. Models do not need it, and measurements are by far
+        the longest table.
 
     Returns
     -------
@@ -56,6 +64,8 @@ def load_cohort(study: Study | str | Path, tables: Mapping[str, pd.DataFrame] | 
     problems: list[Problem] = []
     frames: dict[str, pd.DataFrame] = {}
     for name, spec in study.tables.items():
+        if not course and name not in study.endpoint_tables:
+            continue
         frame: pd.DataFrame | None
         if tables is None:
             site = (study.site,) if study.site is not None and name == PATIENTS else ()
@@ -67,7 +77,7 @@ def load_cohort(study: Study | str | Path, tables: Mapping[str, pd.DataFrame] | 
             problems.append(Problem(name, "", "the table was not given", 0, "Pass it by this name."))
         if frame is not None:
             frames[name] = frame
-    cohort = _Loader(study, frames, problems).cohort() if PATIENTS in frames else None
+    cohort = _Loader(study, frames, problems, course).cohort() if PATIENTS in frames else None
     if problems or cohort is None:
         raise DataError(_once(problems))
     return cohort
@@ -86,8 +96,9 @@ def _once(problems: list[Problem]) -> list[Problem]:
 class _Loader:
     """Checks one set of tables; every method notes what is wrong and goes on, so that all faults come at once."""
 
-    def __init__(self, study: Study, frames: dict[str, pd.DataFrame], problems: list[Problem]) -> None:
+    def __init__(self, study: Study, frames: dict[str, pd.DataFrame], problems: list[Problem], course: bool) -> None:
         self.study = study
+        self.course = study.course if course else None
         self.frames = frames
         self.problems = problems
         self.file = study.tables[PATIENTS].path
@@ -113,7 +124,7 @@ class _Loader:
         values = {name: self._variable(name, variable) for name, variable in self.study.mapped.items()}
         propensity = self._propensity()
         site = self._site()
-        outcomes = self._outcomes(arm) if has_ids and arm is not None else {}
+        outcomes, course = self._after(arm) if has_ids and arm is not None else ({}, None)
         if self.problems or arm is None or propensity is None:
             return None
         treated = int(arm.sum())
@@ -124,6 +135,7 @@ class _Loader:
             site=site,
             outcomes=outcomes,
             flow=Flow(before, before - arm.size, arm.size, arm.size - treated, treated),
+            course=course,
             _values=pd.DataFrame(values),
         )
 
@@ -299,8 +311,9 @@ class _Loader:
             self._note(self.study.site, "site is missing", missing, "Fill it in.")
         return cells
 
-    def _outcomes(self, arm: NDArray[np.intp]) -> dict[str, Observed]:
+    def _after(self, arm: NDArray[np.intp]) -> tuple[dict[str, Observed], Course | None]:
         ids = texts(self.table[self.study.tables[PATIENTS].key])
         patients = Patients(self.study, self.file, self.table, ids, arm, self.frames, self.problems)
         found = {name: observe(name, endpoint, patients) for name, endpoint in self.study.endpoints.items()}
-        return {name: observed for name, observed in found.items() if observed is not None}
+        course = None if self.course is None else read_course(self.course, patients)
+        return {name: observed for name, observed in found.items() if observed is not None}, course

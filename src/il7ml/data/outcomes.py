@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,17 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from il7ml.data.cohort import Observed, Timeline
+from il7ml.data.sources import EventSource, Values, as_codes
 from il7ml.data.study import (
     PATIENTS,
     BinaryEndpoint,
     ContinuousEndpoint,
     CountEndpoint,
     Endpoint,
-    EventSource,
     Study,
     TimeToEventEndpoint,
-    Values,
-    as_codes,
 )
 from il7ml.data.tables import NOT_A_NUMBER, NUMBER_REMEDY, codes, column_hint, numbers, texts
 from il7ml.errors import Problem
@@ -62,7 +61,7 @@ def observe(name: str, endpoint: Endpoint, patients: Patients) -> Observed | Non
     if isinstance(endpoint, CountEndpoint):
         return _count(endpoint, patients)
     if isinstance(endpoint, ContinuousEndpoint):
-        read = _number(endpoint.column, patients)
+        read = read_number(endpoint.column, patients)
         if read is None:
             return None
         _check_missing(name, endpoint.column, read.missing, endpoint.missing, patients)
@@ -95,8 +94,12 @@ def _count(endpoint: CountEndpoint, patients: Patients) -> Observed | None:
     else:
         value = _event_counts(endpoint, patients)
     exposure: Floats | None
-    if isinstance(endpoint.exposure, str):
-        read = _number(endpoint.exposure, patients)
+    if endpoint.at_risk:
+        exposure = None if timeline is None else timeline.last
+        if exposure is not None and (short := int((exposure <= 0).sum())):
+            patients.note("", "no day at risk: follow-up ends on day 0", short, "Count the day as 0.5.")
+    elif isinstance(endpoint.exposure, str):
+        read = read_number(endpoint.exposure, patients)
         exposure = None if read is None else read.values
         if read is not None:
             bad = read.missing | (read.values <= 0)
@@ -110,7 +113,7 @@ def _count(endpoint: CountEndpoint, patients: Patients) -> Observed | None:
 
 def _event_counts(endpoint: CountEndpoint, patients: Patients) -> Floats | None:
     column = str(endpoint.column)
-    read = _number(column, patients)
+    read = read_number(column, patients)
     if read is None:
         return None
     _refuse(column, read.missing, "outcome is missing", "Fill it in.", patients)
@@ -120,7 +123,7 @@ def _event_counts(endpoint: CountEndpoint, patients: Patients) -> Floats | None:
 
 
 def _time_to_event(name: str, endpoint: TimeToEventEndpoint, patients: Patients) -> Observed | None:
-    time, column = _number(endpoint.time, patients), patients.column(endpoint.event)
+    time, column = read_number(endpoint.time, patients), patients.column(endpoint.event)
     if time is None or column is None:
         return None
     _refuse(endpoint.time, time.missing | (time.values < 0), "time is missing or negative", "Mend it.", patients)
@@ -142,21 +145,22 @@ def _among(cells: NDArray[np.object_], values: Values | None) -> NDArray[np.bool
     return np.array([cell is not None and cell in wanted for cell in cells], dtype=bool)
 
 
-class _Numbers(NamedTuple):
+class Numbers(NamedTuple):
     """A column as numbers, NaN where it has none, and where it is empty."""
 
     values: Floats
     missing: NDArray[np.bool_]
 
 
-def _number(name: str, patients: Patients) -> _Numbers | None:
+def read_number(name: str, patients: Patients) -> Numbers | None:
+    """Return a column of the patients table as numbers; None, noted, where it is missing."""
     column = patients.column(name)
     if column is None:
         return None
     values, wrong = numbers(column)
     if wrong.any():
         patients.note(name, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY)
-    return _Numbers(values, column.isna().to_numpy())
+    return Numbers(values, column.isna().to_numpy())
 
 
 def _check_missing(name: str, column: str, missing: NDArray[np.bool_], rule: str, patients: Patients) -> None:
@@ -191,7 +195,7 @@ def _timeline(endpoint: BinaryEndpoint | CountEndpoint, source: EventSource, pat
     rows, days = events
     limit = np.full(len(patients.table), np.inf if endpoint.by_day is None else endpoint.by_day)
     if endpoint.follow_up is not None:
-        read = _number(endpoint.follow_up, patients)
+        read = read_number(endpoint.follow_up, patients)
         if read is None:
             return None
         bad = read.missing | ~(read.values > 0)
@@ -209,6 +213,45 @@ def _timeline(endpoint: BinaryEndpoint | CountEndpoint, source: EventSource, pat
     return Timeline(rows[counted], days[counted], last, last < limit)
 
 
+def day_of(source: EventSource, patients: Patients) -> Floats | None:
+    """Return the day of each patient's first such event, NaN where none; problems are noted and give None."""
+    rows = _event_rows(source, patients)
+    if rows is None:
+        return None
+    first = np.full(len(patients.table), np.inf)
+    np.minimum.at(first, *rows)
+    return np.where(np.isinf(first), np.nan, first)
+
+
+def chosen_rows(
+    frame: pd.DataFrame, where: Mapping[str, Values], patients: Patients, file: str
+) -> NDArray[np.bool_] | None:
+    """Return which rows of a table meet all conditions; None, noted, where a column is missing."""
+    chosen = np.ones(len(frame), dtype=bool)
+    columns = {name: patients.column(name, frame, file) for name in where}
+    for name, column in columns.items():
+        if column is None:
+            return None
+        # Long tables have few different codes: each is compared once.
+        numbers_of, different = pd.factorize(column)
+        wanted = _among(codes(pd.Series(different)), where[name])
+        chosen &= np.append(wanted, False)[numbers_of]
+    return chosen
+
+
+def positions(key: pd.Series, patients: Patients, table: str) -> NDArray[np.intp]:
+    """Return each row's patient by position, -1 for patients of arms left out; strangers are noted."""
+    spec = patients.study.tables[table]
+    ids = texts(key)
+    # Patients of arms left out have events, too.
+    known = set(texts(patients.frames[PATIENTS][patients.study.tables[PATIENTS].key]))
+    strangers = sum(one is None or one not in known for one in ids)
+    if strangers:
+        patients.note(spec.key, "event of a patient who is not in the patients table", strangers, "Mend it.", spec.path)
+    place = {one: row for row, one in enumerate(patients.ids) if one is not None}
+    return np.array([place.get(one, -1) for one in ids], dtype=np.intp)
+
+
 def _event_rows(source: EventSource, patients: Patients) -> tuple[NDArray[np.intp], Floats] | None:
     """Return the patient's position and the day of each event row that belongs to an analysed patient."""
     frame, spec = patients.frames.get(source.table), patients.study.tables[source.table]
@@ -216,25 +259,15 @@ def _event_rows(source: EventSource, patients: Patients) -> tuple[NDArray[np.int
         return None
     key = patients.column(spec.key, frame, spec.path)
     day = patients.column(source.day, frame, spec.path)
-    conditions = {name: patients.column(name, frame, spec.path) for name in source.where}
-    if key is None or day is None or any(column is None for column in conditions.values()):
+    chosen = chosen_rows(frame, source.where, patients, spec.path)
+    if key is None or day is None or chosen is None:
         return None
-    chosen = np.ones(len(frame), dtype=bool)
-    for name, column in conditions.items():
-        chosen &= _among(codes(frame[name] if column is None else column), source.where[name])
-    ids = texts(key[chosen])
-    # Patients of arms left out have events, too.
-    known = set(texts(patients.frames[PATIENTS][patients.study.tables[PATIENTS].key]))
-    strangers = sum(one is None or one not in known for one in ids)
-    if strangers:
-        patients.note(spec.key, "event of a patient who is not in the patients table", strangers, "Mend it.", spec.path)
+    position = positions(key[chosen], patients, source.table)
     days, wrong = numbers(day[chosen])
     if wrong.any():
         patients.note(source.day, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY, spec.path)
     bad = ~wrong & ~(days >= 0)
     if bad.any():
         patients.note(source.day, "day of an event is missing or negative", int(bad.sum()), "Mend it.", spec.path)
-    place = {one: row for row, one in enumerate(patients.ids) if one is not None}
-    position = np.array([place.get(one, -1) for one in ids], dtype=np.intp)
     keep = (position >= 0) & ~np.isnan(days)
     return position[keep], days[keep]

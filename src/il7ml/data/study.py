@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from il7ml.config import read_yaml
+from il7ml.data.course_spec import CourseSpec
+from il7ml.data.sources import EventSource, Scalar, TableSpec, Values, as_codes, check_apart
 from il7ml.errors import InputError, nearest
 from il7ml.schema import Closed, Variable, explain, load_dictionary, parse_variables
 
 PATIENTS = "patients"
-
-
-def _one(value: object) -> object:
-    if isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError("expected a word, a number or yes/no")
-
-
-def _one_or_several(value: object) -> object:
-    cells = value if isinstance(value, list | tuple) else [value]
-    if cells and all(isinstance(cell, bool | int | float | str) for cell in cells):
-        return value
-    raise ValueError("expected a word, a number or yes/no, or a list of them")
-
-
-# Checked before pydantic tries the members of a union, each of which would give an error of its own.
-Scalar = Annotated[bool | int | float | str, BeforeValidator(_one)]
-Values = Annotated[Scalar | tuple[Scalar, ...], BeforeValidator(_one_or_several)]
-
-
-class TableSpec(Closed):
-    """A file with patients' rows; the path is relative to the study file.
-
-    Attributes
-    ----------
-    path : str
-        CSV (``.csv``) or Parquet (``.parquet``).
-    key : str
-        Column that identifies the patient.
-    missing : tuple
-        Values that stand for "missing", beside empty fields and, in a CSV file, NA, N/A, NaN and NULL.
-    """
-
-    path: str = Field(min_length=1)
-    key: str = Field(min_length=1)
-    missing: tuple[Scalar, ...] = ()
 
 
 class ArmSpec(Closed):
@@ -81,7 +46,7 @@ class ArmsSpec(Closed):
 
     @model_validator(mode="after")
     def _two_arms(self) -> ArmsSpec:
-        _check_apart("control", self.control.value, "treated", self.treated.value)
+        check_apart("control", self.control.value, "treated", self.treated.value)
         return self
 
 
@@ -123,16 +88,8 @@ class VariableMap(Closed):
 
     @model_validator(mode="after")
     def _yes_or_no(self) -> VariableMap:
-        _check_apart("present", self.present, "absent", self.absent)
+        check_apart("present", self.present, "absent", self.absent)
         return self
-
-
-class EventSource(Closed):
-    """Rows of a table that are events: those where all conditions of `where` hold, on the day in column `day`."""
-
-    table: str = Field(min_length=1)
-    day: str = Field(min_length=1)
-    where: dict[str, Values] = Field(default_factory=dict)
 
 
 class _Endpoint(Closed):
@@ -183,6 +140,8 @@ class CountEndpoint(_Endpoint):
     ----------
     exposure : str or float
         Column of the patients table with the time at risk, or one number for all patients.
+    at_risk : bool
+        Instead of `exposure`: the time at risk is the days until events stop counting (by day, discharge, follow-up).
     follow_up : str, optional
         Column with each patient's last day of follow-up, for the analysis of recurrent events.
     per : float
@@ -198,12 +157,17 @@ class CountEndpoint(_Endpoint):
     until: tuple[EventSource, ...] = ()
     follow_up: str | None = None
     exposure: str | Annotated[float, Field(gt=0)] = 1.0
+    at_risk: bool = False
     per: float = Field(default=1.0, gt=0)
     unit: str = "patient"
 
     @model_validator(mode="after")
     def _one_source(self) -> CountEndpoint:
         _check_source(self.column, self.events, self.by_day, self.until, self.follow_up)
+        if self.at_risk and self.by_day is None and self.follow_up is None:
+            raise ValueError("at_risk needs by_day or follow_up, where the days end")
+        if self.at_risk and self.exposure != 1:
+            raise ValueError("give either exposure or at_risk")
         return self
 
 
@@ -242,10 +206,10 @@ class TimeToEventEndpoint(_Endpoint):
 
     @model_validator(mode="after")
     def _told_apart(self) -> TimeToEventEndpoint:
-        _check_apart("event_value", self.event_value, "censored_value", self.censored_value)
+        check_apart("event_value", self.event_value, "censored_value", self.censored_value)
         if self.competing_value is not None:
-            _check_apart("event_value", self.event_value, "competing_value", self.competing_value)
-            _check_apart("censored_value", self.censored_value, "competing_value", self.competing_value)
+            check_apart("event_value", self.event_value, "competing_value", self.competing_value)
+            check_apart("censored_value", self.censored_value, "competing_value", self.competing_value)
         return self
 
 
@@ -272,6 +236,8 @@ class Study(Closed):
         Pre-specified effect modifiers.
     eligibility : dict
         Lowest and highest value of a variable that the trial admitted; None where there is no limit.
+    course : CourseSpec, optional
+        What the trial's own analysis needs beside the endpoints: measurements, stays, adverse events, deaths.
     folder : Path
         Where the study file lies; table paths start here.
     """
@@ -291,6 +257,7 @@ class Study(Closed):
     modifiers: tuple[str, ...] = ()
     eligibility: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     endpoints: dict[str, Endpoint]
+    course: CourseSpec | None = None
     folder: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
@@ -325,6 +292,12 @@ class Study(Closed):
         for source in self._event_sources():
             if source.table not in self.tables:
                 raise ValueError(f"event table {source.table!r} is not listed under 'tables'")
+        for name in () if self.course is None else sorted(self.course.tables):
+            if name not in self.tables:
+                raise ValueError(f"course uses table {name!r}, which is not listed under 'tables'")
+        for name in () if self.course is None else self.course.results:
+            if name in self.endpoints:
+                raise ValueError(f"{name!r} is the name of an endpoint and of a result of the course; rename one")
         if not self.endpoints:
             raise ValueError("endpoints must name at least one endpoint")
         return self
@@ -339,7 +312,15 @@ class Study(Closed):
             else:
                 columns = [endpoint.column, endpoint.exposure if isinstance(endpoint, CountEndpoint) else None]
             reserved |= {column: f"the outcome of endpoint {name!r}" for column in columns if isinstance(column, str)}
+        if self.course is not None:
+            later = [self.course.follow_up, self.course.doses, *(stay.column for stay in self.course.stays.values())]
+            reserved |= {column: "known only after randomisation" for column in later if column is not None}
         return reserved
+
+    @property
+    def endpoint_tables(self) -> set[str]:
+        """Names of the tables from which baseline and endpoints are read."""
+        return {PATIENTS, *(source.table for source in self._event_sources())}
 
     def _event_sources(self) -> list[EventSource]:
         found = []
@@ -403,54 +384,6 @@ def parse_study(raw: Mapping[str, Any], folder: Path, source: str = "study") -> 
         return Study.model_validate({**raw, "folder": folder})
     except ValidationError as error:
         raise InputError(explain(error, source, Study)) from None
-
-
-def as_codes(value: Scalar | tuple[Scalar, ...]) -> tuple[str, ...]:
-    """Return one or several values of a study file as codes, the way `as_code` writes table cells."""
-    return tuple(as_code(item) for item in (value if isinstance(value, tuple) else (value,)))
-
-
-_YES_OR_NO = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "off": "0"}
-_NUMBER = re.compile(r"([+-]?)0*([0-9]+)(?:\.([0-9]*))?")
-
-
-def as_code(value: object) -> str:
-    """Return a value in the form in which study files and table cells are compared.
-
-    Numbers lose what their column's type adds ("01", "1" and "1.0" are one code). Yes and no become 1 and 0: YAML reads
-    an unquoted yes, no, on or off as a truth value, and table readers do so with true and false.
-
-    Examples
-    --------
-    >>> as_code(1.0), as_code("01"), as_code(True), as_code("No"), as_code("2.50"), as_code(" IL-7 ")
-    ('1', '1', '1', '0', '2.5', 'IL-7')
-    """
-    text = as_text(value)
-    if number := _NUMBER.fullmatch(text):
-        sign, whole, fraction = number.group(1), number.group(2), (number.group(3) or "").rstrip("0")
-        size = f"{whole}.{fraction}" if fraction else whole
-        return f"-{size}" if sign == "-" and size != "0" else size
-    return _YES_OR_NO.get(text.lower(), text)
-
-
-def as_text(value: object) -> str:
-    """Return a cell's value as text, in which the number 1 and the number 1.0 are the same.
-
-    Examples
-    --------
-    >>> as_text(1.0), as_text("1"), as_text(True), as_text("IL-7")
-    ('1', '1', '1', 'IL-7')
-    """
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def _check_apart(first: str, one: Values, second: str, other: Values) -> None:
-    if set(as_codes(one)) & set(as_codes(other)):
-        raise ValueError(f"{first} and {second} share a value; each value has one meaning")
 
 
 def _check_source(

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
-from il7ml.data.study import TableSpec, as_code, as_codes, as_text
+from il7ml.data.sources import TableSpec, as_code, as_codes, as_text
 from il7ml.errors import InputError, Problem
 
 # "None" is not among them: it is a category in many trials ("respiratory support: None").
