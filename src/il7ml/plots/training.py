@@ -1,38 +1,24 @@
-"""Figures from tidy tables, in one restrained, colour-blind safe style. No arithmetic happens here."""
+"""Figures of a training: risk models, effects by group, explanations."""
 
 from __future__ import annotations
 
-import io
-import textwrap
-
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from il7ml.explanation import Explanation
+from il7ml.plots.canvas import BLACK, BLUE, COLOURS, GREY, ORANGE, canvas
 
-# Okabe and Ito's palette, readable with any kind of colour vision.
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B7280"
-_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 _SHOWN = 12
-
-
-def to_png(figure: Figure) -> bytes:
-    """Return a figure as PNG bytes that depend on nothing but its content."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def calibration_figure(
     curve: pd.DataFrame, groups: pd.DataFrame, title: str, outcome: str, level: float = 0.95
 ) -> Figure:
     """Draw predicted against observed: flexible curve with band, grouped points with intervals, ideal line."""
-    figure, axes = _canvas(title, 5.6, 5.2)
+    figure, axes = canvas(title, 5.6, 5.2)
     top = float(max(curve["high"].max(), groups["high"].max(), curve["predicted"].max()) * 1.05)
     bottom = float(min(0.0, curve["low"].min(), groups["low"].min()))
     axes.plot([bottom, top], [bottom, top], color=GREY, linewidth=1, linestyle="--", label="Ideal")
@@ -50,9 +36,9 @@ def calibration_figure(
 
 def roc_figure(curves: pd.DataFrame, labels: dict[str, str], title: str) -> Figure:
     """Draw receiver operating characteristic curves; `curves` has model, false_positive_rate, true_positive_rate."""
-    figure, axes = _canvas(title, 5.2, 5.2)
+    figure, axes = canvas(title, 5.2, 5.2)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="Chance")
-    for colour, (model, curve) in zip(_COLOURS, curves.groupby("model", sort=False), strict=False):
+    for colour, (model, curve) in zip(COLOURS, curves.groupby("model", sort=False), strict=False):
         axes.plot(
             curve["false_positive_rate"],
             curve["true_positive_rate"],
@@ -66,9 +52,9 @@ def roc_figure(curves: pd.DataFrame, labels: dict[str, str], title: str) -> Figu
 
 def decision_curve_figure(curve: pd.DataFrame, title: str) -> Figure:
     """Draw net benefit over thresholds; `curve` has strategy, threshold, net_benefit and, for models, low and high."""
-    figure, axes = _canvas(title, 6.4, 4.6)
-    style = {"treat all": (GREY, "--"), "treat none": ("#111827", ":")}
-    colours = iter(_COLOURS)
+    figure, axes = canvas(title, 6.4, 4.6)
+    style = {"treat all": (GREY, "--"), "treat none": (BLACK, ":")}
+    colours = iter(COLOURS)
     for strategy, part in curve.groupby("strategy", sort=False):
         if str(strategy) in style:
             colour, line = style[str(strategy)]
@@ -89,9 +75,9 @@ def group_effects_figure(
     groups: pd.DataFrame, average: float, title: str, measure: str, group_title: str, level: float = 0.95
 ) -> Figure:
     """Draw effects by group with intervals beside the average effect."""
-    figure, axes = _canvas(title, 6.4, 4.4)
+    figure, axes = canvas(title, 6.4, 4.4)
     place = np.arange(len(groups))
-    axes.axhline(0, color="#111827", linewidth=0.8)
+    axes.axhline(0, color=BLACK, linewidth=0.8)
     axes.axhline(average, color=ORANGE, linestyle="--", linewidth=1.2, label="Average effect")
     below, above = groups["effect"] - groups["low"], groups["high"] - groups["effect"]
     label = f"Group, {100 * level:g} %"
@@ -107,7 +93,7 @@ def importance_figure(table: pd.DataFrame, title: str) -> Figure:
     """Draw mean absolute SHAP values as bars, the strongest on top."""
     shown = table.head(_SHOWN).iloc[::-1]
     note = str(table["note"].iloc[0]) if len(table) else ""
-    figure, axes = _canvas(f"{title}\n({note})" if note else title, 7.2, 1.6 + 0.34 * max(len(shown), 1))
+    figure, axes = canvas(f"{title}\n({note})" if note else title, 7.2, 1.6 + 0.34 * max(len(shown), 1))
     axes.barh(_labels(shown), shown["mean_abs_shap"], color=GREY if note else BLUE, height=0.65)
     scale = str(table["scale"].iloc[0]) if len(table) else ""
     axes.set(xlabel=f"Mean absolute SHAP value ({scale})")
@@ -119,7 +105,7 @@ def beeswarm_figure(explanation: Explanation, table: pd.DataFrame, title: str) -
     """Draw each patient's SHAP values, coloured from the variable's low to its high values."""
     shown = table.head(_SHOWN).iloc[::-1]
     note = str(table["note"].iloc[0]) if len(table) else ""
-    figure, axes = _canvas(f"{title}\n({note})" if note else title, 7.6, 1.8 + 0.4 * max(len(shown), 1))
+    figure, axes = canvas(f"{title}\n({note})" if note else title, 7.6, 1.8 + 0.4 * max(len(shown), 1))
     points: PathCollection | None = None
     for place, name in enumerate(shown["variable"]):
         values = explanation.values[name].to_numpy()
@@ -130,7 +116,7 @@ def beeswarm_figure(explanation: Explanation, table: pd.DataFrame, title: str) -
         points = axes.scatter(
             values[some], height[some], s=9, c=known[some], cmap="cividis", vmin=0, vmax=1, linewidths=0
         )
-    axes.axvline(0, color="#111827", linewidth=0.8)
+    axes.axvline(0, color=BLACK, linewidth=0.8)
     axes.set_yticks(range(len(shown)), _labels(shown))
     axes.set(xlabel=f"SHAP value ({explanation.scale})")
     if points is not None:
@@ -139,18 +125,6 @@ def beeswarm_figure(explanation: Explanation, table: pd.DataFrame, title: str) -
         bar.set_label("Variable's value (grey: missing)")
         bar.outline.set_visible(False)
     return figure
-
-
-def _canvas(title: str, width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, int(width * 12))]
-    # The figure's own title begins at its edge, so that long labels beside the axes cannot push a mark out of sight.
-    figure.suptitle("\n".join(lines), fontsize=10.5, x=0.01, horizontalalignment="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=9)
-    return figure, axes
 
 
 def _labels(table: pd.DataFrame) -> list[str]:

@@ -1,0 +1,34 @@
+"""Figures from tidy tables, in one restrained, colour-blind safe style. No arithmetic happens here.
+
+`canvas` holds what figures share, `rows` a table with an axis in it; `training`, `trial` and `forest` the figures.
+"""
+
+from il7ml.plots.canvas import to_png
+from il7ml.plots.flow import flow_figure
+from il7ml.plots.forest import adverse_events_figure, endpoints_forest_figure, subgroup_forest_figure
+from il7ml.plots.training import (
+    beeswarm_figure,
+    calibration_figure,
+    decision_curve_figure,
+    group_effects_figure,
+    importance_figure,
+    roc_figure,
+)
+from il7ml.plots.trial import course_figure, incidence_figure, recovery_figure
+
+__all__ = [
+    "adverse_events_figure",
+    "beeswarm_figure",
+    "calibration_figure",
+    "course_figure",
+    "decision_curve_figure",
+    "endpoints_forest_figure",
+    "flow_figure",
+    "group_effects_figure",
+    "importance_figure",
+    "incidence_figure",
+    "recovery_figure",
+    "roc_figure",
+    "subgroup_forest_figure",
+    "to_png",
+]
