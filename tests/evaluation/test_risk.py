@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 from scipy.special import logit
 from sklearn.metrics import (
     brier_score_loss,
@@ -51,6 +52,9 @@ def test_count_metrics_against_scikit_learn_and_statsmodels():
         risk_metrics(events, rate, "count", weight=weight, exposure=days, bootstrap=2, rng=np.random.default_rng(0))
     )
     assert table["poisson_deviance"] == pytest.approx(mean_poisson_deviance(events, rate * days, sample_weight=weight))
+    values = np.arange(200)
+    distances = (stats.poisson.cdf(values, (rate * days)[:, None]) - (events[:, None] <= values)) ** 2
+    assert table["crps"] == pytest.approx(np.average(distances.sum(axis=1), weights=weight))
     glm = {"family": sm.families.Poisson(), "freq_weights": weight}
     slope = sm.GLM(events, sm.add_constant(np.log(rate)), offset=np.log(days), **glm).fit(tol=1e-12)
     assert table["calibration_slope"] == pytest.approx(slope.params[1], abs=1e-6)
@@ -116,7 +120,7 @@ def test_unknown_outcomes_do_not_count(binary):
     assert (table["estimate"] <= table["high"]).all()
 
 
-@pytest.mark.parametrize(("kind", "metrics"), [("binary", 6), ("count", 4), ("continuous", 4)])
+@pytest.mark.parametrize(("kind", "metrics"), [("binary", 6), ("count", 5), ("continuous", 4)])
 def test_a_constant_prediction_has_no_slope(kind, metrics):
     table = risk_metrics([0, 1, 1, 0, 0], np.full(5, 0.4), kind, bootstrap=50, rng=np.random.default_rng(0))
     table = table.set_index("metric")

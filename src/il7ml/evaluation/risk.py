@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from il7ml.evaluation.crps import poisson_crps
 from il7ml.evaluation.outcome import Outcome, as_outcome, as_repeats
 from il7ml.evaluation.resampling import percentile_interval, resampling_counts
 from il7ml.evaluation.weighted_glm import fit_weighted
@@ -20,7 +21,7 @@ Metrics = Callable[[Floats], Floats]
 _CALIBRATION = ("calibration_slope", "calibration_intercept")
 NAMES: dict[Kind, tuple[str, ...]] = {
     "binary": ("auroc", "brier", "scaled_brier", "log_loss", *_CALIBRATION),
-    "count": ("poisson_deviance", "scaled_deviance", *_CALIBRATION),
+    "count": ("poisson_deviance", "scaled_deviance", "crps", *_CALIBRATION),
     "continuous": ("rmse", "r2", *_CALIBRATION),
 }
 
@@ -65,8 +66,9 @@ def risk_metrics(
     DataFrame
         Columns metric, estimate, low, high. Binary: auroc, brier, scaled_brier (1 minus the ratio to the Brier score of
         the prevalence), log_loss. Count: poisson_deviance (mean per patient), scaled_deviance (against one rate for
-        all). Continuous: rmse, r2. All: calibration_slope on the link scale and calibration_intercept, the calibration
-        in the large (slope fixed at 1). A constant prediction has auroc 0.5 and slope NaN.
+        all), crps (ranked probability score of the Poisson distribution with the predicted mean). Continuous: rmse, r2.
+        All: calibration_slope on the link scale and calibration_intercept, the calibration in the large (slope fixed at
+        1). A constant prediction has auroc 0.5 and slope NaN.
 
     Raises
     ------
@@ -143,13 +145,14 @@ def _count(outcome: Outcome, rate: Floats) -> Metrics:
     y, time = outcome.y, outcome.exposure
     deviance = 2 * FAMILIES["count"].loss(y, rate, time)
     # The deviance from one rate r for all is 2 (sum w y log(y / t) - log(r) sum w y), since r sum w t = sum w y.
-    parts = np.column_stack([deviance, y, time, y * np.log(np.maximum(y, 1) / time)])
+    parts = np.column_stack([deviance, poisson_crps(y, rate * time), y, time, y * np.log(np.maximum(y, 1) / time)])
 
     def metrics(weights: Floats) -> Floats:
-        own, events, exposure, saturated = (weights @ parts).T
+        own, crps, events, exposure, saturated = (weights @ parts).T
         with np.errstate(divide="ignore", invalid="ignore"):
             scaled = 1 - own / (2 * (saturated - events * np.log(events / exposure)))
-        return np.column_stack([own / weights.sum(axis=1), scaled])
+        total = weights.sum(axis=1)
+        return np.column_stack([own / total, scaled, crps / total])
 
     return metrics
 
