@@ -1,4 +1,4 @@
-"""From out-of-fold arrays to tables, figures and verdicts: how good the risk model is, what the treatment does."""
+"""What the treatment does, and how credible individual differences are: scores to tables, figures and a verdict."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from il7ml import plots
 from il7ml.bundle import Estimate
 from il7ml.config import RiskModelName, RunConfig
-from il7ml.evaluation.calibration import calibration_curve
-from il7ml.evaluation.decision import decision_curve
 from il7ml.evaluation.effect_calibration import best_linear_predictor, group_effects
 from il7ml.evaluation.effects import (
     DoublyRobustScores,
@@ -29,40 +27,18 @@ from il7ml.evaluation.heterogeneity import (
     relative_effect_residual,
 )
 from il7ml.evaluation.rank_weighted import rank_weighted_effect
-from il7ml.evaluation.risk import risk_metrics
-from il7ml.evaluation.roc import roc_curve
-from il7ml.evaluation.sample_size import sample_size
-from il7ml.evaluation.selection import select_simplest
 from il7ml.evaluation.verdict import Verdict, judge
 from il7ml.family import FAMILIES
 from il7ml.features.columns import Columns
 from il7ml.features.design import LinearDesign
-from il7ml.models.catalog import SIMPLICITY, Setting
+from il7ml.models.catalog import Setting
 from il7ml.models.crossfit import OutOfFold, Sample
 from il7ml.parallel import spawn, stream
-from il7ml.result import Candidate
 from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
 
-MODEL_LABELS = {
-    "prevalence": "Event rate alone",
-    "lymphocyte": "Lymphocyte count alone",
-    "logistic": "Penalised regression",
-    "xgboost": "XGBoost",
-}
 _LEARNER_FOR_TESTS = "dr_learner"
-
-
-class RiskAssessment(NamedTuple):
-    """The comparison of risk models and the figures of the chosen one."""
-
-    selected: RiskModelName
-    reason: str
-    metrics: dict[str, Estimate]
-    candidates: tuple[Candidate, ...]
-    tables: dict[str, pd.DataFrame]
-    figures: dict[str, bytes]
 
 
 class EffectAssessment(NamedTuple):
@@ -74,77 +50,6 @@ class EffectAssessment(NamedTuple):
     metrics: dict[str, Estimate]
     tables: dict[str, pd.DataFrame]
     figures: dict[str, bytes]
-
-
-def assess_risk(
-    sample: Sample, out_of_fold: OutOfFold, setting: Setting, config: RunConfig, title: str
-) -> RiskAssessment:
-    """Judge and choose among the risk models, from predictions for the arm that each patient was in.
-
-    Parameters
-    ----------
-    sample : Sample
-    out_of_fold : OutOfFold
-    setting : Setting
-    config : RunConfig
-    title : str
-        What the figures are about.
-    """
-    kind, family = setting.outcome, FAMILIES[setting.outcome]
-    factual = {name: out_of_fold.factual(name, sample.treatment) for name in out_of_fold.untreated}
-    losses = {name: family.loss(sample.y, predicted, sample.exposure) for name, predicted in factual.items()}
-    selection = select_simplest(losses, [name for name in SIMPLICITY if name in factual], sample.weight)
-    bootstrap, level = config.validation.bootstrap, config.validation.level
-    metrics = {
-        name: risk_metrics(
-            sample.y,
-            predicted,
-            kind,
-            weight=sample.weight,
-            exposure=sample.exposure,
-            bootstrap=bootstrap,
-            level=level,
-            rng=np.random.default_rng(seed),
-        )
-        for (name, predicted), seed in zip(
-            factual.items(), spawn(stream(config.seed, "risk metrics"), len(factual)), strict=True
-        )
-    }
-    name = next(model for model in config.models if model == selection.name)
-    mean = factual[name].mean(axis=0)
-    if name == "prevalence":
-        # The event rate differs a little between folds; what is assessed is one rate an arm.
-        mean = np.where(sample.treatment == 1, *(mean[sample.treatment == arm].mean() for arm in (1, 0)))
-    calibration = calibration_curve(sample.y, mean, kind, weight=sample.weight, exposure=sample.exposure, level=level)
-    tables = {
-        "risk_metrics": pd.concat([table.assign(model=model) for model, table in metrics.items()], ignore_index=True),
-        "risk_selection": selection.table,
-        "calibration_curve": calibration.curve,
-        "calibration_groups": calibration.groups,
-        "calibration_summary": pd.DataFrame(
-            {"metric": ["ici", "e50", "e90"], "estimate": [calibration.ici, calibration.e50, calibration.e90]}
-        ),
-    }
-    figures = {
-        "calibration": plots.calibration_figure(
-            calibration.curve, calibration.groups, f"Calibration: {title}", family.measure, level
-        )
-    }
-    if kind == "binary":
-        untreated = {model: predicted.mean(axis=0) for model, predicted in out_of_fold.untreated.items()}
-        tables |= _binary_tables(sample, untreated, name, config)
-        where = f"control arm, {title}"
-        figures["roc"] = plots.roc_figure(tables["roc_curve"], MODEL_LABELS, f"ROC curves: {where}")
-        figures["decision_curve"] = plots.decision_curve_figure(tables["decision_curve"], f"Decision curve: {where}")
-    candidates = tuple(Candidate(model, _estimates(table), model == name) for model, table in metrics.items())
-    return RiskAssessment(
-        selected=name,
-        reason=_selection_reason(selection.name, selection.best, selection.table),
-        metrics=_estimates(metrics[name]),
-        candidates=candidates,
-        tables=tables,
-        figures={key: plots.to_png(figure) for key, figure in figures.items()},
-    )
 
 
 def assess_effect(
@@ -212,50 +117,6 @@ def assess_effect(
         level,
     )
     return EffectAssessment(scores, average, verdict, metrics, tables, {"effects_by_risk": plots.to_png(figure)})
-
-
-def sample_size_verdict(setting: Setting, sample: Sample, columns: Columns) -> tuple[str, pd.DataFrame]:
-    """Return a sentence on whether the data suffice for the full regression model, and the criteria's table."""
-    known = sample.weight > 0
-    if setting.outcome != "binary":
-        return "not assessed: the criteria used are for yes-or-no outcomes.", pd.DataFrame()
-    design = LinearDesign.learn(columns, setting.variables, spline=setting.spline)
-    size = sample_size(int(known.sum()), int(sample.y[known].sum()), len(design.owners))
-    text = (
-        f"{'sufficient' if size.sufficient else 'too small'}: {size.n} patients with {size.events} events for "
-        f"{size.parameters} parameters, {size.required} needed (expected shrinkage {size.expected_shrinkage:.2f})."
-    )
-    return text, size.frame()
-
-
-def _binary_tables(
-    sample: Sample, untreated: dict[str, Floats], selected: RiskModelName, config: RunConfig
-) -> dict[str, pd.DataFrame]:
-    """Return ROC and decision curves in the control arm, where nobody profits from knowing who was treated."""
-    known = (sample.weight > 0) & (sample.treatment == 0)
-    y, weight = sample.y[known], sample.weight[known]
-    curves = [
-        roc_curve(y, predicted[known], weight=weight).assign(model=name)
-        for name, predicted in untreated.items()
-        if name != "prevalence"
-    ]
-    prevalence = float(np.average(y, weights=weight))
-    thresholds = np.round(np.linspace(0.02, min(0.98, max(2 * prevalence, 0.1)), 40), 4)
-    risk = untreated[selected][known]
-    models = {"risk model": np.full(y.size, risk.mean()) if selected == "prevalence" else risk}
-    if selected != "lymphocyte" and "lymphocyte" in untreated:
-        models["lymphocyte count alone"] = untreated["lymphocyte"][known]
-    decisions = decision_curve(
-        y,
-        models,
-        thresholds,
-        weight=weight,
-        bootstrap=config.validation.bootstrap,
-        level=config.validation.level,
-        rng=np.random.default_rng(stream(config.seed, "decision curve")),
-    )
-    empty = pd.DataFrame(columns=["false_positive_rate", "true_positive_rate", "model"])
-    return {"roc_curve": pd.concat(curves, ignore_index=True) if curves else empty, "decision_curve": decisions}
 
 
 def _tests(
@@ -360,22 +221,3 @@ def _p_estimate(p: float, permutations: int) -> Estimate:
         z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n),
     )
     return Estimate(value=p, low=max(centre - half, 0.0), high=min(centre + half, 1.0))
-
-
-def _selection_reason(name: str, best: str, table: pd.DataFrame) -> str:
-    if name == best:
-        return f"{MODEL_LABELS[name]} has the smallest out-of-fold loss."
-    return (
-        f"{MODEL_LABELS[best]} has the smallest out-of-fold loss; {MODEL_LABELS[name]} is simpler and within one "
-        "standard error of it."
-    )
-
-
-def _estimates(table: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the figures that are defined, by metric."""
-    found = {}
-    for name, *numbers in table[["metric", "estimate", "low", "high"]].itertuples(index=False):
-        value, low, high = (float(number) for number in numbers)
-        if np.isfinite([value, low, high]).all():
-            found[str(name)] = Estimate(value=value, low=low, high=high)
-    return found

@@ -1,0 +1,163 @@
+"""How good the risk models are, and which one is chosen: out-of-fold arrays to tables, figures and a decision."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from il7ml import plots
+from il7ml.bundle import Estimate
+from il7ml.config import RiskModelName, RunConfig
+from il7ml.evaluation.calibration import calibration_curve
+from il7ml.evaluation.decision import decision_curve
+from il7ml.evaluation.risk import risk_metrics
+from il7ml.evaluation.roc import roc_curve
+from il7ml.evaluation.selection import select_simplest
+from il7ml.family import FAMILIES
+from il7ml.models.catalog import SIMPLICITY, Setting
+from il7ml.models.crossfit import OutOfFold, Sample
+from il7ml.parallel import spawn, stream
+from il7ml.result import Candidate
+
+Floats = NDArray[np.float64]
+
+MODEL_LABELS = {
+    "prevalence": "Event rate alone",
+    "lymphocyte": "Lymphocyte count alone",
+    "logistic": "Penalised regression",
+    "xgboost": "XGBoost",
+}
+
+
+class RiskAssessment(NamedTuple):
+    """The comparison of risk models and the figures of the chosen one."""
+
+    selected: RiskModelName
+    reason: str
+    metrics: dict[str, Estimate]
+    candidates: tuple[Candidate, ...]
+    tables: dict[str, pd.DataFrame]
+    figures: dict[str, bytes]
+
+
+def assess_risk(
+    sample: Sample, out_of_fold: OutOfFold, setting: Setting, config: RunConfig, title: str
+) -> RiskAssessment:
+    """Judge and choose among the risk models, from predictions for the arm that each patient was in.
+
+    Parameters
+    ----------
+    sample : Sample
+    out_of_fold : OutOfFold
+    setting : Setting
+    config : RunConfig
+    title : str
+        What the figures are about.
+    """
+    kind, family = setting.outcome, FAMILIES[setting.outcome]
+    factual = {name: out_of_fold.factual(name, sample.treatment) for name in out_of_fold.untreated}
+    losses = {name: family.loss(sample.y, predicted, sample.exposure) for name, predicted in factual.items()}
+    selection = select_simplest(losses, [name for name in SIMPLICITY if name in factual], sample.weight)
+    bootstrap, level = config.validation.bootstrap, config.validation.level
+    metrics = {
+        name: risk_metrics(
+            sample.y,
+            predicted,
+            kind,
+            weight=sample.weight,
+            exposure=sample.exposure,
+            bootstrap=bootstrap,
+            level=level,
+            rng=np.random.default_rng(seed),
+        )
+        for (name, predicted), seed in zip(
+            factual.items(), spawn(stream(config.seed, "risk metrics"), len(factual)), strict=True
+        )
+    }
+    name = next(model for model in config.models if model == selection.name)
+    mean = factual[name].mean(axis=0)
+    if name == "prevalence":
+        # The event rate differs a little between folds; what is assessed is one rate an arm.
+        mean = np.where(sample.treatment == 1, *(mean[sample.treatment == arm].mean() for arm in (1, 0)))
+    calibration = calibration_curve(sample.y, mean, kind, weight=sample.weight, exposure=sample.exposure, level=level)
+    tables = {
+        "risk_metrics": pd.concat([table.assign(model=model) for model, table in metrics.items()], ignore_index=True),
+        "risk_selection": selection.table,
+        "calibration_curve": calibration.curve,
+        "calibration_groups": calibration.groups,
+        "calibration_summary": pd.DataFrame(
+            {"metric": ["ici", "e50", "e90"], "estimate": [calibration.ici, calibration.e50, calibration.e90]}
+        ),
+    }
+    figures = {
+        "calibration": plots.calibration_figure(
+            calibration.curve, calibration.groups, f"Calibration: {title}", family.measure, level
+        )
+    }
+    if kind == "binary":
+        untreated = {model: predicted.mean(axis=0) for model, predicted in out_of_fold.untreated.items()}
+        tables |= _binary_tables(sample, untreated, name, config)
+        where = f"control arm, {title}"
+        figures["roc"] = plots.roc_figure(tables["roc_curve"], MODEL_LABELS, f"ROC curves: {where}")
+        figures["decision_curve"] = plots.decision_curve_figure(tables["decision_curve"], f"Decision curve: {where}")
+    candidates = tuple(Candidate(model, estimates(table), model == name) for model, table in metrics.items())
+    return RiskAssessment(
+        selected=name,
+        reason=_selection_reason(selection.name, selection.best, selection.table),
+        metrics=estimates(metrics[name]),
+        candidates=candidates,
+        tables=tables,
+        figures={key: plots.to_png(figure) for key, figure in figures.items()},
+    )
+
+
+def _binary_tables(
+    sample: Sample, untreated: dict[str, Floats], selected: RiskModelName, config: RunConfig
+) -> dict[str, pd.DataFrame]:
+    """Return ROC and decision curves in the control arm, where nobody profits from knowing who was treated."""
+    known = (sample.weight > 0) & (sample.treatment == 0)
+    y, weight = sample.y[known], sample.weight[known]
+    curves = [
+        roc_curve(y, predicted[known], weight=weight).assign(model=name)
+        for name, predicted in untreated.items()
+        if name != "prevalence"
+    ]
+    prevalence = float(np.average(y, weights=weight))
+    thresholds = np.round(np.linspace(0.02, min(0.98, max(2 * prevalence, 0.1)), 40), 4)
+    risk = untreated[selected][known]
+    models = {"risk model": np.full(y.size, risk.mean()) if selected == "prevalence" else risk}
+    if selected != "lymphocyte" and "lymphocyte" in untreated:
+        models["lymphocyte count alone"] = untreated["lymphocyte"][known]
+    decisions = decision_curve(
+        y,
+        models,
+        thresholds,
+        weight=weight,
+        bootstrap=config.validation.bootstrap,
+        level=config.validation.level,
+        rng=np.random.default_rng(stream(config.seed, "decision curve")),
+    )
+    empty = pd.DataFrame(columns=["false_positive_rate", "true_positive_rate", "model"])
+    return {"roc_curve": pd.concat(curves, ignore_index=True) if curves else empty, "decision_curve": decisions}
+
+
+def _selection_reason(name: str, best: str, table: pd.DataFrame) -> str:
+    if name == best:
+        return f"{MODEL_LABELS[name]} has the smallest out-of-fold loss."
+    return (
+        f"{MODEL_LABELS[best]} has the smallest out-of-fold loss; {MODEL_LABELS[name]} is simpler and within one "
+        "standard error of it."
+    )
+
+
+def estimates(table: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the figures that are defined, by metric."""
+    found = {}
+    for name, *numbers in table[["metric", "estimate", "low", "high"]].itertuples(index=False):
+        value, low, high = (float(number) for number in numbers)
+        if np.isfinite([value, low, high]).all():
+            found[str(name)] = Estimate(value=value, low=low, high=high)
+    return found
