@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+from il7ml.state import State
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -92,6 +95,43 @@ def run_tasks(
         if progress is not None:
             progress(len(results), len(tasks))
     return results
+
+
+def run_resumable(
+    function: Callable[..., dict[str, NDArray[np.float64]]],
+    tasks: Sequence[tuple[Any, ...]],
+    state: State | None,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[dict[str, NDArray[np.float64]]]:
+    """Do as `run_tasks`, but keep each finished task's arrays in `state` and take from there what is finished.
+
+    Parameters
+    ----------
+    function, tasks, workers, progress
+        As in `run_tasks`; the function returns arrays by name.
+    state : State or None
+        None keeps nothing.
+
+    Returns
+    -------
+    list of dict
+        One result a task.
+    """
+    if state is None:
+        return run_tasks(function, tasks, workers=workers, progress=progress)
+    found = {number: arrays for number in range(len(tasks)) if (arrays := state.load(f"{number:06d}")) is not None}
+    open_tasks = [number for number in range(len(tasks)) if number not in found]
+    if progress is not None and found:
+        progress(len(found), len(tasks))
+    results = _results(function, [tasks[number] for number in open_tasks], workers or available_cores())
+    for number, arrays in zip(open_tasks, results, strict=True):
+        state.save(f"{number:06d}", arrays)
+        found[number] = arrays
+        if progress is not None:
+            progress(len(found), len(tasks))
+    return [found[number] for number in range(len(tasks))]
 
 
 def _results(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Result]:
