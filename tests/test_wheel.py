@@ -34,7 +34,7 @@ def run(wheel: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[
 
 def test_the_wheel_holds_the_data_files_and_nothing_from_outside(wheel: Path) -> None:
     names = {str(path.relative_to(wheel)) for path in wheel.rglob("*") if path.is_file()}
-    assert {"il7ml/py.typed", "il7ml/dictionary.yaml", "il7ml/data/il7_study.yaml"} <= names
+    assert {"il7ml/py.typed", "il7ml/dictionary.yaml", "il7ml/data/il7_study.yaml", "il7ml/report/templates/page.html.j2"} <= names
     assert all(name.startswith(("il7ml/", "il7ml-")) for name in names)
 
 

@@ -25,3 +25,11 @@ UNUSED = "Not used by this model: {names}."
 REASONS = "Why this patient's prediction without treatment differs from the average training patient's:"
 NO_REASONS = "No covariate improved on the event rate in training, so the prediction is the same for every patient."
 DIRECTION = {1: "raises", -1: "lowers"}
+MODEL_LABELS = {
+    "prevalence": "Event rate alone",
+    "lymphocyte": "Lymphocyte count alone",
+    "firth": "Firth's regression",
+    "logistic": "Penalised regression",
+    "xgboost": "XGBoost",
+    "stack": "Stack of regression and XGBoost",
+}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from il7ml import plots
+from il7ml import plots, texts
 from il7ml.bundle import Estimate
 from il7ml.config import RiskModelName, RunConfig
 from il7ml.evaluation.calibration import calibration_curve
@@ -23,13 +23,6 @@ from il7ml.parallel import spawn, stream
 from il7ml.result import Candidate
 
 Floats = NDArray[np.float64]
-
-MODEL_LABELS = {
-    "prevalence": "Event rate alone",
-    "lymphocyte": "Lymphocyte count alone",
-    "logistic": "Penalised regression",
-    "xgboost": "XGBoost",
-}
 
 
 class RiskAssessment(NamedTuple):
@@ -101,7 +94,7 @@ def assess_risk(
         untreated = {model: predicted.mean(axis=0) for model, predicted in out_of_fold.untreated.items()}
         tables |= _binary_tables(sample, untreated, name, config)
         where = f"control arm, {title}"
-        figures["roc"] = plots.roc_figure(tables["roc_curve"], MODEL_LABELS, f"ROC curves: {where}")
+        figures["roc"] = plots.roc_figure(tables["roc_curve"], texts.MODEL_LABELS, f"ROC curves: {where}")
         figures["decision_curve"] = plots.decision_curve_figure(tables["decision_curve"], f"Decision curve: {where}")
     candidates = tuple(Candidate(model, estimates(table), model == name) for model, table in metrics.items())
     return RiskAssessment(
@@ -145,12 +138,10 @@ def _binary_tables(
 
 
 def _selection_reason(name: str, best: str, table: pd.DataFrame) -> str:
+    chosen, smallest = texts.MODEL_LABELS[name], texts.MODEL_LABELS[best]
     if name == best:
-        return f"{MODEL_LABELS[name]} has the smallest out-of-fold loss."
-    return (
-        f"{MODEL_LABELS[best]} has the smallest out-of-fold loss; {MODEL_LABELS[name]} is simpler and within one "
-        "standard error of it."
-    )
+        return f"{chosen} has the smallest out-of-fold loss."
+    return f"{smallest} has the smallest out-of-fold loss; {chosen} is simpler and within one standard error of it."
 
 
 def estimates(table: pd.DataFrame) -> dict[str, Estimate]:

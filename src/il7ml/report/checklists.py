@@ -1,0 +1,119 @@
+"""What reporting guidelines ask of a prediction model and of individual effects, filled in from a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from il7ml.report.rounding import estimate_text, percent
+from il7ml.result import TrainingResult
+
+
+class Item(NamedTuple):
+    """An item of a guideline.
+
+    Attributes
+    ----------
+    name : str
+    answer : str
+        What the run says, or what the authors have to add.
+    is_open : bool
+        Whether the run cannot answer it.
+    """
+
+    name: str
+    answer: str
+    is_open: bool = False
+
+
+def tripod_items(result: TrainingResult) -> Iterator[Item]:
+    """Yield what a reader of a prediction model looks for.
+
+    References
+    ----------
+    Collins et al., BMJ 2024;385:e078378, doi 10.1136/bmj-2023-078378.
+    """
+    card, config, counts = result.bundle.card, result.config, result.counts
+    patients = "simulated patients" if result.simulated else "patients of a trial"
+    yield Item("Source of data", f"{result.title}: {counts['n']:,} {patients}, data digest {result.data_digest[:12]}.")
+    limits = [
+        f"{card.variables[name].variable.term} {_limits(low, high)}" for name, (low, high) in card.eligibility.items()
+    ]
+    yield Item("Eligibility", f"{'; '.join(limits)}.") if limits else Item("Eligibility", "Not stated.", True)
+    yield Item("Treatments received", f"{card.treated_label} or {card.control_label}, as allocated.")
+    yield Item("Outcome", f"{result.endpoint_title}: {result.estimand}")
+    predictors = [entry.variable.term for entry in card.variables.values()]
+    yield Item("Predictors", f"{len(predictors)}, all known at or before randomisation: {', '.join(predictors)}.")
+    yield Item("Sample size", f"{result.sample_size[:1].upper()}{result.sample_size[1:]}")
+    missing = result.tables.get("missing_data")
+    if missing is None or not len(missing):
+        yield Item("Missing data", "None.")
+    else:
+        variables = f"{len(missing)} variable{'s' if len(missing) > 1 else ''}"
+        yield Item(
+            "Missing data",
+            f"In {variables}, at most {percent(float(missing['share'].max()))} of one. Replaced inside each fold, by "
+            "the median with an indicator for linear models.",
+        )
+    yield Item("Class imbalance", "No resampling: it would spoil calibration.")
+    yield Item(
+        "Model building",
+        f"Candidates {', '.join(config.models)}; {config.validation.folds}-fold cross-validation of the whole "
+        f"pipeline, {config.validation.repeats} times. {result.selection_reason}",
+    )
+    figures = [
+        f"{name.replace('_', ' ')} {estimate_text(value.value, value.low, value.high)}"
+        for name, value in card.validation.items()
+    ]
+    yield Item("Performance", f"Out of fold, {100 * card.level:g} % CI: {'; '.join(figures)}.")
+    yield Item("Model specification", f"Stored as {card.model_name}; predictors and their range stand under The model.")
+    yield Item("Software", f"il7ml {card.il7ml_version}, seed {config.seed}; the configuration is below.")
+    yield Item("Performance elsewhere", "No other patients were used: external validation is missing.", True)
+    yield Item("Fairness", "Performance by sex, age and site has to be judged by the authors.", True)
+    yield Item("Patient and public involvement", "For the authors to state.", True)
+    yield Item("Protocol, registration, ethics, funding, conflicts of interest", "For the authors to state.", True)
+
+
+def path_items(result: TrainingResult) -> Iterator[Item]:
+    """Yield what a reader of individual treatment effects looks for.
+
+    References
+    ----------
+    Kent et al., Ann Intern Med 2020;172:35, doi 10.7326/M18-3667.
+    """
+    card, average = result.bundle.card, result.bundle.card.average_effect
+    yield Item(
+        "Overall effect first",
+        f"Average effect, treated minus untreated: {estimate_text(average.value, average.low, average.high)} "
+        f"({100 * card.level:g} % CI).",
+    )
+    yield Item(
+        "Risk modelling before effect modelling",
+        "Effects are shown by predicted outcome without treatment. The risk model is fitted to both arms with the arm "
+        "as a term, and groups rest on out-of-fold predictions.",
+    )
+    yield Item("Absolute and relative scale", "Average effects stand on both; effects by risk are absolute.")
+    tables = result.tables.get("heterogeneity_modifiers")
+    modifiers = [] if tables is None else [str(name) for name in tables["modifier"]]
+    yield Item(
+        "Few effect modifiers, stated beforehand",
+        f"{len(modifiers)} tested, with Holm's adjustment: {', '.join(modifiers).replace('_', ' ')}."
+        if modifiers
+        else "None was stated.",
+        not modifiers,
+    )
+    yield Item(
+        "One test for all",
+        f"Verdict: {result.evidence}. {result.evidence_reason}",
+    )
+    yield Item("Evaluation out of sample", "Individual effects are judged on patients not used to fit them.")
+    yield Item("What a prediction says", card.evidence_sentence)
+    yield Item(
+        "Prior evidence, and whether differences matter to patients", "For the authors to state, with clinicians.", True
+    )
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "without limits" if high is None else f"up to {high:g}"
+    return f"from {low:g}" if high is None else f"{low:g} to {high:g}"
