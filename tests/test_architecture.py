@@ -13,13 +13,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "il7ml"
 # From the ground up. A string is a room: a folder or a single file; a tuple is a room of several files. A file may
 # import from lower floors and from its own room, and never from another room of its floor.
 FLOORS = (
-    (("errors", "family", "schema", "parallel", "config", "texts"),),
+    (("errors", "family", "schema", "parallel", "state", "config", "texts"),),
     ("data",),
     ("features", "evaluation", "endpoints"),
     ("models",),
     ("explanation", "bundle", "answer"),
-    ("plots", "result", "patient"),
-    ("assessment", "tracking"),
+    ("plots", "result", "trial_result", "patient"),
+    ("assessment", "tracking", "report"),
     ("training", "analysis", "predictor", "checking"),
     (("cli", "app", "demo", "progress", "__main__"),),
 )
@@ -34,9 +34,10 @@ PLACE = {
 IMPORTERS = {
     "mlflow": (("tracking",), True),
     "shap": (("explanation",), True),
-    "matplotlib": (("plots",), True),
+    "matplotlib": (("plots",), False),
+    "jinja2": (("report",), True),
     "joblib": (("parallel",), True),
-    "zipfile": (("bundle",), True),
+    "zipfile": (("bundle", "state"), False),
     "skops": (("bundle",), True),
     "xgboost": (("models", "bundle"), False),
     "sklearn": (("features", "models"), False),

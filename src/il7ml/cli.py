@@ -85,9 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     _settings(train)
     _example(train, "il7ml train configs/cgd.yaml --set validation.repeats=20")
 
-    analyze = _command(commands, "analyze", _analyze, "compare the arms on every endpoint of a trial, in one table")
+    analyze = _command(
+        commands, "analyze", _analyze, "compare the arms on every endpoint of a trial; prints the run id last"
+    )
     analyze.add_argument("config", type=Path, metavar="CONFIG", help="config (YAML)")
-    analyze.add_argument("--out", type=Path, metavar="DIR", help="folder for endpoints.csv")
+    analyze.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for endpoints.csv, further tables, figures and report.html"
+    )
     _settings(analyze)
     _example(analyze, "il7ml analyze configs/il7_trial.yaml --out results")
 
@@ -191,10 +195,16 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _analyze(arguments: argparse.Namespace) -> int:
+    from il7ml import progress
     from il7ml.analysis import analyze
     from il7ml.config import RunConfig
 
-    print(analyze(RunConfig.from_file(arguments.config, arguments.overrides), out=arguments.out).to_text())
+    config = RunConfig.from_file(arguments.config, arguments.overrides)
+    result = analyze(config, out=arguments.out, steps=progress.report, root=arguments.config.parent)
+    print(result.to_text())
+    if arguments.out is not None:
+        print(f"Tables, figures and report: {arguments.out}")
+    print(result.run_id)
     return 0
 
 

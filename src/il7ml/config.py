@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError, model_validator
 from il7ml.errors import InputError
 from il7ml.schema import Closed, explain
 
-RiskModelName = Literal["prevalence", "lymphocyte", "logistic", "xgboost"]
+RiskModelName = Literal["prevalence", "lymphocyte", "firth", "logistic", "xgboost", "stack"]
+TuningMethod = Literal["none", "grid", "optuna"]
 EffectLearnerName = Literal["t_learner", "dr_learner"]
 
 
@@ -32,6 +33,21 @@ class ValidationConfig(Closed):
     level: float = Field(default=0.95, gt=0.5, lt=1)
 
 
+class TuningConfig(Closed):
+    """How the settings of XGBoost are found.
+
+    Attributes
+    ----------
+    method : {'none', 'grid', 'optuna'}
+        Fixed shrunken settings, inner cross-validation over a few, or a search that grows with the data.
+    trials : int
+        Settings that the search tries; it needs the extra ``il7ml[tuning]``.
+    """
+
+    method: TuningMethod = "none"
+    trials: int = Field(default=30, ge=5, le=1000)
+
+
 class EffectConfig(Closed):
     """Estimation of treatment effects."""
 
@@ -41,9 +57,26 @@ class EffectConfig(Closed):
 
 
 class AnalysisConfig(Closed):
-    """The trial's own analysis: pre-specified baseline covariates to adjust for, beside the unadjusted comparison."""
+    """The trial's own analysis, as stated before the data were seen.
+
+    Attributes
+    ----------
+    covariates : tuple of str
+        Baseline variables to adjust for, beside the unadjusted comparison.
+    order : tuple of str
+        Endpoints in the order in which they are tested; P values are adjusted within it. By default the study's
+        endpoints in their order.
+    subgroups : dict of str to list of float
+        Variables whose categories make subgroups, or numbers with the cut points that do. By default the study's
+        modifiers.
+    imputations : int
+        Completed data sets for missing last values; 0 for none.
+    """
 
     covariates: tuple[str, ...] = ()
+    order: tuple[str, ...] | None = None
+    subgroups: dict[str, tuple[float, ...]] | None = None
+    imputations: int = Field(default=20, ge=0, le=1000)
 
 
 class VerdictConfig(Closed):
@@ -93,6 +126,7 @@ class RunConfig(Closed):
     seed: int = Field(default=0, ge=0)
     features: FeatureConfig = FeatureConfig()
     models: tuple[RiskModelName, ...] = ("prevalence", "lymphocyte", "logistic", "xgboost")
+    tuning: TuningConfig = TuningConfig()
     validation: ValidationConfig = ValidationConfig()
     effect: EffectConfig = EffectConfig()
     verdict: VerdictConfig = VerdictConfig()

@@ -114,7 +114,7 @@ def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
     InputError
         For anything wrong with study, tables, endpoint or features.
     """
-    cohort = cohort if cohort is not None else load_cohort(config.study)
+    cohort = cohort if cohort is not None else load_cohort(config.study, course=False)
     variables = select_variables(cohort.study, config.features)
     for name, variable in variables.items():
         if variable.possible is not None and not np.isfinite(variable.possible).all():

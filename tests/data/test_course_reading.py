@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from tests.small_course import small_course
 
 from il7ml.data.loading import load_cohort
 from il7ml.errors import DataError
-from tests.small_course import small_course
 
 
 @pytest.fixture

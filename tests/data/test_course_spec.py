@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.small_course import small_course
 
 from il7ml.data.course_spec import StaySpec
 from il7ml.data.simulator import il7_study
 from il7ml.data.study import parse_study
 from il7ml.errors import InputError
-from tests.small_course import small_course
 
 
 def refusal(trial):

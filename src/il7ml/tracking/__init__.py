@@ -1,4 +1,4 @@
-"""Tracking: a pure stream of what to log, and one writer that knows MLflow."""
+"""Tracking: a pure stream of what to log, and one file that knows MLflow."""
 
 from __future__ import annotations
 
@@ -6,21 +6,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "check_store": "il7ml.tracking.upkeep",
+    "config_of_run": "il7ml.tracking.record",
     "open_run": "il7ml.tracking.store",
-    "promote": "il7ml.tracking.store",
-    "resolve_model": "il7ml.tracking.store",
+    "promote": "il7ml.tracking.promotion",
+    "promotion_history": "il7ml.tracking.promotion",
+    "push_runs": "il7ml.tracking.delivery",
+    "relocate_store": "il7ml.tracking.relocation",
+    "resolve_model": "il7ml.tracking.registry",
     "resolve_uri": "il7ml.tracking.location",
-    "ui_command": "il7ml.tracking.location",
+    "rollback": "il7ml.tracking.promotion",
     "run_items": "il7ml.tracking.items",
     "summary": "il7ml.tracking.items",
+    "trial_items": "il7ml.tracking.items",
+    "ui_command": "il7ml.tracking.location",
 }
 
-__all__ = ["open_run", "promote", "resolve_model", "resolve_uri", "run_items", "summary", "ui_command"]
+__all__ = [
+    "check_store",
+    "config_of_run",
+    "open_run",
+    "promote",
+    "promotion_history",
+    "push_runs",
+    "relocate_store",
+    "resolve_model",
+    "resolve_uri",
+    "rollback",
+    "run_items",
+    "summary",
+    "trial_items",
+    "ui_command",
+]
 
 if TYPE_CHECKING:
-    from il7ml.tracking.items import run_items, summary
+    from il7ml.tracking.delivery import push_runs
+    from il7ml.tracking.items import run_items, summary, trial_items
     from il7ml.tracking.location import resolve_uri, ui_command
-    from il7ml.tracking.store import open_run, promote, resolve_model
+    from il7ml.tracking.promotion import promote, promotion_history, rollback
+    from il7ml.tracking.record import config_of_run
+    from il7ml.tracking.registry import resolve_model
+    from il7ml.tracking.relocation import relocate_store
+    from il7ml.tracking.store import open_run
+    from il7ml.tracking.upkeep import check_store
 
 
 def __getattr__(name: str) -> Any:

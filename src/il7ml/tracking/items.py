@@ -8,11 +8,14 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from il7ml import __version__, texts
 from il7ml.bundle import Estimate
+from il7ml.features.columns import DERIVED
 from il7ml.result import TrainingResult
+from il7ml.trial_result import TrialResult
 
 PACKAGES = (
     "numpy",
@@ -70,6 +73,29 @@ class Text(NamedTuple):
     content: str
 
 
+class Dataset(NamedTuple):
+    """The data of the run: what they are, never what stands in them.
+
+    Attributes
+    ----------
+    name : str
+        The study's.
+    digest : str
+        SHA-256; MLflow's own entry shows its beginning.
+    columns : tuple of (name, 'double' or 'string')
+        Variables that the run used.
+    rows : int
+    context : str
+        What for: training or analysis.
+    """
+
+    name: str
+    digest: str
+    columns: tuple[tuple[str, str], ...]
+    rows: int
+    context: str
+
+
 class Child(NamedTuple):
     """A nested run of a candidate, with items of its own."""
 
@@ -77,7 +103,7 @@ class Child(NamedTuple):
     items: tuple[Param | Metric | Tag, ...]
 
 
-Item = Param | Metric | Tag | Table | Picture | Text | Child
+Item = Param | Metric | Tag | Dataset | Table | Picture | Text | Child
 
 
 def run_items(result: TrainingResult) -> Iterator[Item]:
@@ -88,6 +114,7 @@ def run_items(result: TrainingResult) -> Iterator[Item]:
     for name, count in result.counts.items():
         yield Param(name, str(count))
     yield from metric_items(result.metrics)
+    yield _dataset(result)
     yield Text("config.yaml", result.config.to_yaml())
     yield Text("summary.md", summary(result))
     yield Text("versions.json", json.dumps(versions(), indent=1))
@@ -103,6 +130,46 @@ def run_items(result: TrainingResult) -> Iterator[Item]:
             *metric_items(candidate.metrics),
         ]
         yield Child(f"candidate {candidate.name}", tuple(items))
+
+
+def trial_items(result: TrialResult, page: str) -> Iterator[Item]:
+    """Yield all that an analysis logs: each endpoint's effect as a metric, tables, figures and the report `page`."""
+    yield Tag("mlflow.source.name", "il7ml analyze")
+    yield Tag("study", result.study)
+    yield Tag("data", "simulated" if result.simulated else "real")
+    yield Tag("data_digest", result.data_digest)
+    yield Tag("mlflow.note.content", trial_summary(result))
+    for name, value in _flat(result.config.model_dump(mode="json", include={"endpoint", "seed", "analysis"})):
+        yield Param(name, value)
+    yield Param("n", str(result.n_control + result.n_treated))
+    yield Param("n_control", str(result.n_control))
+    yield Param("n_treated", str(result.n_treated))
+    yield Dataset(result.study, result.data_digest, (), result.n_control + result.n_treated, "analysis")
+    ends = {"estimate": "", "low": "_low", "high": "_high", "p_value": "_p"}
+    for endpoint, scale, *values in result.headline[["endpoint", "scale", *ends]].itertuples(index=False):
+        for end, number in zip(ends.values(), map(float, values), strict=True):
+            if np.isfinite(number):
+                yield Metric(f"{endpoint}.{scale}{end}", number)
+    yield Text("config.yaml", result.config.to_yaml())
+    yield Text("summary.md", trial_summary(result))
+    yield Text("versions.json", json.dumps(versions(), indent=1))
+    yield Text("report.html", page)
+    yield Table("endpoints", result.table)
+    yield Table("headline", result.headline)
+    if len(result.subgroups):
+        yield Table("subgroups", result.subgroups)
+    for name, frame in result.tables.items():
+        yield Table(name, frame)
+    for name, content in result.figures.items():
+        yield Picture(name, content)
+
+
+def trial_summary(result: TrialResult) -> str:
+    """Return the analysis in plain words (Markdown)."""
+    lines = [f"**{texts.SIMULATED_DATA}**", ""] if result.simulated else []
+    lines += [f"### {result.title}", "", result.contrast, "", *(f"- {sentence}" for sentence in result.words)]
+    lines += ["", *(f"- {note}" for note in result.notes), "", texts.INTENDED_USE, ""]
+    return "\n".join(lines)
 
 
 def metric_items(metrics: Mapping[str, Estimate]) -> Iterator[Metric]:
@@ -151,6 +218,17 @@ def _tags(result: TrainingResult) -> Iterator[Tag]:
     yield Tag("verdict.heterogeneity", result.evidence)
     yield Tag("verdict.sample_size", result.sample_size.partition(":")[0])
     yield Tag("mlflow.note.content", summary(result))
+
+
+def _dataset(result: TrainingResult) -> Dataset:
+    card = result.bundle.card
+    kinds = {"categorical": "string"}
+    columns = tuple(
+        (name, kinds.get(entry.variable.kind, "double"))
+        for name, entry in card.variables.items()
+        if name not in DERIVED
+    )
+    return Dataset(result.study, result.data_digest, columns, card.n, "training")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
