@@ -20,7 +20,7 @@ FLOORS = (
     ("explanation", "bundle", "answer"),
     ("plots", "result", "trial_result", "patient"),
     ("assessment", "tracking", "report"),
-    ("training", "analysis", "predictor", "checking"),
+    ("training", "analysis", "predictor", "checking", ("power", "planning")),
     (("cli", "app", "demo", "progress", "__main__"),),
 )
 PLACE = {

@@ -14,6 +14,8 @@ _HOMES = {
     "Cohort": "il7ml.data.cohort",
     "RunConfig": "il7ml.config",
     "analyze": "il7ml.analysis",
+    "power": "il7ml.power",
+    "sample_size": "il7ml.power",
     "Truth": "il7ml.data.simulator",
     "simulate_trial": "il7ml.data.simulator",
     "train": "il7ml.training",
@@ -34,7 +36,9 @@ __all__ = [
     "analyze",
     "check",
     "load_predictor",
+    "power",
     "predict",
+    "sample_size",
     "simulate_trial",
     "train",
 ]
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from il7ml.config import RunConfig
     from il7ml.data.cohort import Cohort
     from il7ml.data.simulator import Truth, simulate_trial
+    from il7ml.power import power, sample_size
     from il7ml.predictor import Prediction, Predictor, load_predictor, predict
     from il7ml.training import train
 

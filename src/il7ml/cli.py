@@ -95,6 +95,34 @@ def _parser() -> argparse.ArgumentParser:
     _settings(analyze)
     _example(analyze, "il7ml analyze configs/il7_trial.yaml --out results")
 
+    power = _command(commands, "power", _power, "power or sample size of the next trial, from simulated trials")
+    power.add_argument(
+        "--endpoint", default="infections", help="what is compared (default infections); a wrong name lists all"
+    )
+    power.add_argument(
+        "--n", type=int, nargs="+", default=[109], help="patients in both arms, one or several numbers (default 109)"
+    )
+    power.add_argument(
+        "--target-power", type=float, metavar="P", help="find the number of patients instead, for example 0.8"
+    )
+    power.add_argument(
+        "--modifier", metavar="NAME", help="power of its interaction with treatment, e.g. antiviral_at_randomisation"
+    )
+    power.add_argument("--covariates", nargs="+", default=[], metavar="NAME", help="baseline variables to adjust for")
+    power.add_argument(
+        "--negative-binomial", action="store_true", help="for numbers of events, instead of Poisson with robust error"
+    )
+    power.add_argument("--scenario", default="published", help="published, patients, null, strong_modifier, or a file")
+    power.add_argument("--trials", type=int, default=500, help="simulated trials of each size (default 500)")
+    power.add_argument(
+        "--largest", type=int, default=5000, help="with --target-power: patients at which the search gives up"
+    )
+    power.add_argument("--alpha", type=float, default=0.05, help="two-sided (default 0.05)")
+    power.add_argument("--seed", type=int, default=0, help="seed (default 0)")
+    power.add_argument("--workers", type=int, default=0, help="processes, 0 for all cores; no influence on results")
+    power.add_argument("--out", type=Path, metavar="DIR", help="folder for power.csv and power.png")
+    _example(power, "il7ml power --endpoint infections --n 109 150 200 250 300 --trials 500 --out plan")
+
     predict = _command(
         commands, "predict", _predict, "risk without and with treatment for a patient or a table of patients"
     )
@@ -205,6 +233,30 @@ def _analyze(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         print(f"Tables, figures and report: {arguments.out}")
     print(result.run_id)
+    return 0
+
+
+def _power(arguments: argparse.Namespace) -> int:
+    from il7ml import progress
+    from il7ml.power import power, sample_size
+
+    shared = {
+        "modifier": arguments.modifier,
+        "covariates": tuple(arguments.covariates),
+        "negative_binomial": arguments.negative_binomial,
+        "scenario": arguments.scenario,
+        "trials": arguments.trials,
+        "alpha": arguments.alpha,
+        "seed": arguments.seed,
+        "workers": arguments.workers,
+        "out": arguments.out,
+        "steps": progress.report,
+    }
+    if arguments.target_power is None:
+        print(power(arguments.endpoint, arguments.n, **shared).to_text())
+    else:
+        size = sample_size(arguments.target_power, arguments.endpoint, largest=arguments.largest, **shared)
+        print(size.to_text())
     return 0
 
 

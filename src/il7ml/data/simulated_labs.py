@@ -77,8 +77,9 @@ def draw_labs(
     for place, name in enumerate(ANALYTES[3:], start=3):
         values[:, :, place] = _marker(name, baseline.values[name], day, course, trial, rng)
     for place, name in enumerate(ANALYTES):
-        digits, high = trial.baseline[name].digits, trial.baseline[name].high
-        values[:, :, place] = np.round(np.clip(values[:, :, place], 10.0 ** -float(digits), high), digits)
+        spec = trial.baseline[name]
+        low = max(10.0 ** -float(spec.digits), spec.low or 0.0)
+        values[:, :, place] = np.round(np.clip(values[:, :, place], low, spec.high), spec.digits)
     patient, visit, analyte = np.nonzero(taken[:, :, None] & ~missing)
     units = load_dictionary()
     return pd.DataFrame(

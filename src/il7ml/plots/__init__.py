@@ -4,8 +4,18 @@
 """
 
 from il7ml.plots.canvas import to_png
+from il7ml.plots.effects import (
+    Average,
+    benefit_calibration_figure,
+    classification_figure,
+    effect_by_value_figure,
+    effect_groups_figure,
+    policy_value_figure,
+    targeting_figure,
+)
 from il7ml.plots.flow import flow_figure
 from il7ml.plots.forest import adverse_events_figure, endpoints_forest_figure, subgroup_forest_figure
+from il7ml.plots.planning import power_curve_figure
 from il7ml.plots.training import (
     beeswarm_figure,
     calibration_figure,
@@ -17,18 +27,26 @@ from il7ml.plots.training import (
 from il7ml.plots.trial import course_figure, incidence_figure, recovery_figure
 
 __all__ = [
+    "Average",
     "adverse_events_figure",
     "beeswarm_figure",
+    "benefit_calibration_figure",
     "calibration_figure",
+    "classification_figure",
     "course_figure",
     "decision_curve_figure",
+    "effect_by_value_figure",
+    "effect_groups_figure",
     "endpoints_forest_figure",
     "flow_figure",
     "group_effects_figure",
     "importance_figure",
     "incidence_figure",
+    "policy_value_figure",
+    "power_curve_figure",
     "recovery_figure",
     "roc_figure",
     "subgroup_forest_figure",
+    "targeting_figure",
     "to_png",
 ]
