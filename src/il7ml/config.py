@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -25,11 +25,27 @@ class FeatureConfig(Closed):
 
 
 class ValidationConfig(Closed):
-    """Repeated stratified cross-validation of the whole pipeline, and the bootstrap behind the intervals."""
+    """Repeated stratified cross-validation and bootstrap of the whole pipeline.
+
+    Attributes
+    ----------
+    folds, repeats : int
+        Of the cross-validation.
+    refits : int
+        Bootstrap samples to which the whole pipeline is refitted: for corrected figures and instability.
+    bootstrap : int
+        Resamples of the predictions behind intervals.
+    thresholds : tuple of float
+        Risks at which one would act, for net benefit and changes of classification; by default a grid up to twice the
+        share with the event.
+    level : float
+    """
 
     folds: int = Field(default=5, ge=2, le=20)
     repeats: int = Field(default=10, ge=1, le=200)
+    refits: int = Field(default=200, ge=10, le=2000)
     bootstrap: int = Field(default=1000, ge=50, le=20000)
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     level: float = Field(default=0.95, gt=0.5, lt=1)
 
 

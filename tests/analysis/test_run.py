@@ -330,6 +330,15 @@ def test_nothing_is_written_or_tracked_where_the_data_are_wrong(tmp_path, trial)
     assert runs(tmp_path) == []
 
 
+@pytest.mark.parametrize(("endpoint", "covariates"), [("deth", []), ("infected", ["sofa"])])
+def test_nothing_is_made_or_tracked_where_the_config_is_wrong(tmp_path, trial, endpoint, covariates):
+    path = project(tmp_path, trial, endpoint, covariates=covariates)
+    with pytest.raises(InputError, match="study small_course has no"):
+        analyze(path, out=tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+    assert runs(tmp_path) == []
+
+
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_tracked(tmp_path, trial):
     path = project(tmp_path, trial)
     (tmp_path / "results").write_text("a file")

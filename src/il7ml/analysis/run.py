@@ -73,6 +73,7 @@ def analyze(
         config = RunConfig.from_file(config)
     cohort = cohort if cohort is not None else load_cohort(config.study)
     uri = resolve_uri(config.tracking.uri, root)
+    _task(config, cohort)  # refuses the config before a folder is made or a run begun
     if out is not None:
         _make(out)
     study = cohort.study
@@ -105,9 +106,7 @@ def compare(config: RunConfig, cohort: Cohort, steps: Steps | None = None) -> Tr
     """
     steps = steps or (lambda label: nullcontext())
     settings = config.analysis
-    cohort.study.endpoint(config.endpoint)
-    task = Task(cohort, _covariates(cohort, settings.covariates), config.validation.level)
-    findings = Findings()
+    task, findings = _task(config, cohort), Findings()
     with steps("endpoints") as progress:
         compare_outcomes(task, findings)
         _tell(progress, 1)
@@ -179,6 +178,11 @@ _STEPS = 4
 def _tell(progress: Progress | None, done: int) -> None:
     if progress is not None:
         progress(done, _STEPS)
+
+
+def _task(config: RunConfig, cohort: Cohort) -> Task:
+    cohort.study.endpoint(config.endpoint)
+    return Task(cohort, _covariates(cohort, config.analysis.covariates), config.validation.level)
 
 
 def _covariates(cohort: Cohort, names: tuple[str, ...]) -> Covariates:

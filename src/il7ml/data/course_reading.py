@@ -77,6 +77,10 @@ def _measured(name: str, spec: MeasurementSpec, patients: Patients, death: Float
     key, day, value = (patients.column(column, frame, table.path) for column in (table.key, spec.day, spec.value))
     if chosen is None or key is None or day is None or value is None:
         return None
+    if not chosen.any():
+        where = f"course.measurements.{name}.where"
+        patients.note(spec.value, f"no row is a measurement of {name}", 0, f"Mend {where}.", table.path)
+        return None
     unit, factor = _unit(name, spec, patients)
     if factor is None:
         return None
