@@ -240,7 +240,15 @@ def policy_value_figure(table: pd.DataFrame, title: str, measure: str, level: fl
         axes.sharex(share)
         axes.tick_params(labelbottom=False)
     figure.align_ylabels([value, difference, share])
-    value.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2, ncols=1, fontsize=FONT)
+    figure.legend(
+        handles=value.get_legend_handles_labels()[0],
+        loc="lower left",
+        bbox_to_anchor=(left, 6.1),
+        bbox_transform=figure.dpi_scale_trans,
+        frameon=False,
+        borderaxespad=0,
+        fontsize=FONT,
+    )
     return figure
 
 
