@@ -16,10 +16,15 @@ from il7ml.features.columns import to_columns
 from il7ml.predictor import Predictor
 
 
-@pytest.fixture(params=["logistic", "xgboost"])
+def made_with(kind, model):
+    """Return the bundle of a kind; a stack with few refits, each of which holds a cross-validation."""
+    return make(kind, model, refits=3) if model == "stack" else make(kind, model)
+
+
+@pytest.fixture(params=["logistic", "xgboost", "stack"])
 def saved(request, tmp_path):
     folder = tmp_path / "bundle"
-    save_bundle(make("binary", request.param).bundle, folder)
+    save_bundle(made_with("binary", request.param).bundle, folder)
     return folder
 
 
@@ -32,6 +37,12 @@ def linear(tmp_path):
 @pytest.fixture
 def trees(tmp_path):
     save_bundle(make("binary", "xgboost").bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def stack(tmp_path):
+    save_bundle(made_with("binary", "stack").bundle, tmp_path / "bundle")
     return tmp_path / "bundle"
 
 
@@ -68,10 +79,10 @@ def edit_json(folder, name, change):
 # What is saved comes back.
 
 
-@pytest.mark.parametrize("model", ["prevalence", "lymphocyte", "logistic", "xgboost"])
+@pytest.mark.parametrize("model", ["prevalence", "lymphocyte", "firth", "logistic", "xgboost", "stack"])
 @pytest.mark.parametrize("kind", ["binary", "count", "continuous"])
 def test_round_trip_is_exact(tmp_path, kind, model):
-    made = make(kind, model)
+    made = made_with(kind, model)
     digest = save_bundle(made.bundle, tmp_path / "bundle")
     loaded = load_bundle(tmp_path / "bundle")
     assert loaded.digest == digest == hashlib.sha256((tmp_path / "bundle" / "manifest.json").read_bytes()).hexdigest()
@@ -449,3 +460,115 @@ def test_a_bundle_of_any_evidence_level_loads(tmp_path):
     for level in ("suggestive", "credible"):
         save_bundle(with_card(make().bundle, evidence=level), tmp_path / level)
         assert load_bundle(tmp_path / level).card.evidence == level
+
+
+# The stack: its parts are checked as if each stood alone, and so are the weights.
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stack": np.zeros(3)},
+        {"stack": np.array([0.0, 0.0, 0.5, -0.1])},
+        {"stack_refits": np.zeros((2, 4))},
+        {"stack_refits": np.full((3, 4), -1.0)},
+        {"risk": np.zeros(2)},
+        {"trees": np.zeros((1, 2))},
+        {"trees_refits": np.zeros((2, 2))},
+    ],
+)
+def test_a_stack_whose_arrays_do_not_fit_is_refused(stack, changes):
+    write_arrays(stack, **changes)
+    assert "not of the expected form" in refused(stack)
+
+
+@pytest.mark.parametrize("design", ["risk", "risk_trees"])
+def test_a_stack_without_the_design_of_a_part_is_refused(stack, design):
+    edit_json(stack, "designs.json", lambda designs: designs.pop(design))
+    assert "not of the expected form" in refused(stack)
+
+
+def test_two_parts_without_weights_are_refused(stack):
+    arrays = {name: array for name, array in arrays_of(stack).items() if not name.startswith("stack")}
+    np.savez(stack / "arrays.npz", **arrays, trees_alone=np.zeros(1))
+    seal(stack)
+    assert "not of the expected form" in refused(stack)
+
+
+def test_truncated_trees_of_a_stack_are_refused(stack):
+    content = (stack / "refit_01.ubj").read_bytes()
+    (stack / "refit_01.ubj").write_bytes(content[: len(content) // 2])
+    seal(stack)
+    assert "not of the expected form" in refused(stack)
+
+
+# Recalibration to a new setting.
+
+
+def columns_of(made):
+    return to_columns(made.sample.X, {name: entry.variable for name, entry in made.bundle.card.variables.items()})
+
+
+@pytest.mark.parametrize("model", ["prevalence", "logistic", "xgboost", "stack"])
+@pytest.mark.parametrize("kind", ["binary", "count", "continuous"])
+def test_recalibration_moves_model_and_refits_and_survives_saving(tmp_path, kind, model):
+    made = made_with(kind, model)
+    bundle, columns, n = made.bundle, columns_of(made), len(made.sample.X)
+    changed = bundle.recalibrated(-0.4, 0.8, "120 patients, Lyon 2025")
+    for before, after in zip((bundle.risk, *bundle.refits.models), (changed.risk, *changed.refits.models), strict=True):
+        expected = -0.4 + 0.8 * before.linear_predictor(columns, n)
+        np.testing.assert_allclose(after.linear_predictor(columns, n), expected, atol=1e-12)
+        base, shares = after.contributions(columns, n)
+        np.testing.assert_allclose(base + sum(shares.values(), np.zeros(n)), expected, atol=1e-10)
+    assert (changed.card.theta, changed.card.average_effect) == (bundle.card.theta, bundle.card.average_effect)
+    save_bundle(changed, tmp_path / "bundle")
+    loaded = load_bundle(tmp_path / "bundle")
+    assert loaded.card.recalibration.model_dump() == {
+        "intercept": -0.4,
+        "slope": 0.8,
+        "data": "120 patients, Lyon 2025",
+    }
+    answers = [Predictor(each).predict_table(made.sample.X).drop(columns="model_digest") for each in (changed, loaded)]
+    assert answers[0].equals(answers[1])
+    assert changed.digest == ""
+
+
+def test_recalibrated_odds_are_the_trained_ones_shifted_and_stretched():
+    made = make()
+    shifted, same = made.bundle.recalibrated(0.7, 1.0, "elsewhere"), made.bundle.recalibrated(0.0, 1.0, "elsewhere")
+    answers = [Predictor(bundle).predict_table(made.sample.X) for bundle in (made.bundle, shifted, same)]
+    odds = [answer["risk_untreated"] / (1 - answer["risk_untreated"]) for answer in answers]
+    np.testing.assert_allclose(odds[1] / odds[0], np.exp(0.7))
+    np.testing.assert_allclose(odds[2], odds[0])
+    # One relative effect for all: the odds ratio of the treatment stays, the absolute benefit does not.
+    treated = answers[1]["risk_treated"] / (1 - answers[1]["risk_treated"])
+    known = answers[1]["status"] == "ok"
+    np.testing.assert_allclose((treated / odds[1])[known], np.exp(made.bundle.card.theta))
+    assert not np.allclose(answers[1]["benefit"][known], answers[0]["benefit"][known], atol=1e-3)
+
+
+def test_recalibrating_twice_is_shown_as_one_step():
+    made = make("binary", "xgboost")
+    twice = made.bundle.recalibrated(0.5, 0.8, "first").recalibrated(-0.2, 1.5, "second")
+    once = made.bundle.recalibrated(-0.2 + 1.5 * 0.5, 0.8 * 1.5, "second")
+    assert twice.card.recalibration.intercept == pytest.approx(once.card.recalibration.intercept)
+    assert twice.card.recalibration.slope == pytest.approx(once.card.recalibration.slope)
+    assert twice.card.recalibration.data == "second"
+    columns, n = columns_of(made), len(made.sample.X)
+    np.testing.assert_allclose(twice.risk.linear_predictor(columns, n), once.risk.linear_predictor(columns, n))
+
+
+@pytest.mark.parametrize(("intercept", "slope"), [(np.nan, 1.0), (0.0, np.inf), (0.0, 0.0), (0.0, -1.0)])
+def test_a_recalibration_that_is_none_is_refused(intercept, slope):
+    with pytest.raises(InputError, match="expected a finite intercept and a slope above 0"):
+        make().bundle.recalibrated(intercept, slope, "elsewhere")
+
+
+def test_a_recalibration_names_its_patients():
+    with pytest.raises(InputError, match="Name them"):
+        make().bundle.recalibrated(0.1, 1.0, " ")
+
+
+def test_a_recalibration_that_does_not_fit_is_refused(linear):
+    edit_json(linear, "card.json", lambda card: card.update(recalibration={"intercept": 0, "slope": -1, "data": "x"}))
+    assert "not of the expected form" in refused(linear)

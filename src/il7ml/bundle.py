@@ -14,20 +14,21 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from il7ml import __version__
 from il7ml.errors import BundleRefusedError, InputError
 from il7ml.family import Kind
 from il7ml.features.columns import DERIVED
 from il7ml.features.design import LinearDesign, TreeDesign
-from il7ml.models.fitted import Fitted, FittedLinear, FittedTrees
+from il7ml.models.fitted import Fitted, FittedLinear, FittedStack, FittedTrees
 from il7ml.models.stored_trees import load_booster
 from il7ml.schema import Closed, Variable
 
@@ -75,6 +76,22 @@ class CardVariable(Closed):
     shares: tuple[float, ...] = ()
 
 
+class CardRecalibration(Closed):
+    """How risks were adapted to a new setting: on the link scale, from the model as it was trained.
+
+    Attributes
+    ----------
+    intercept, slope : float
+        The linear predictor is `intercept` + `slope` times the trained model's.
+    data : str
+        The patients that the numbers come from.
+    """
+
+    intercept: float
+    slope: float = Field(gt=0)
+    data: str = Field(min_length=1)
+
+
 class Card(Closed):
     """Everything about a model that is not an array. Published as JSON; holds no patient's data."""
 
@@ -108,6 +125,7 @@ class Card(Closed):
     level: float
     data_digest: str
     seed: int
+    recalibration: CardRecalibration | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +163,58 @@ class Bundle:
     reference: LinearDesign
     precision: Floats
     digest: str = field(default="", compare=False)
+
+    def recalibrated(self, intercept: float, slope: float, data: str) -> Bundle:
+        """Return the model adapted to a new setting: risks without treatment change, the relative effect stays.
+
+        The linear predictors of the model and of its refits become `intercept` + `slope` times what they were; the card
+        says so. Whoever gets the same relative effect from another risk gets another absolute one. An individual effect
+        model, being on the absolute scale, stays as it is, and validation figures remain those of the training.
+
+        Parameters
+        ----------
+        intercept, slope : float
+            As estimated on the new setting's patients, on the link scale; 0 and 1 change nothing.
+        data : str
+            What patients these were: study, place, years, number.
+
+        Returns
+        -------
+        Bundle
+            To be saved under a new name; applied to a recalibrated bundle, the card shows both steps as one.
+
+        Raises
+        ------
+        InputError
+            If the numbers are not finite, the slope is not above 0, or `data` is empty.
+
+        References
+        ----------
+        Steyerberg et al., Stat Med 2004;23:2567, doi 10.1002/sim.1844. Janssen et al., J Clin Epidemiol 2008;61:76,
+        doi 10.1016/j.jclinepi.2007.04.018.
+        """
+        if not (math.isfinite(intercept) and math.isfinite(slope) and slope > 0):
+            raise InputError(
+                f"recalibration: expected a finite intercept and a slope above 0, got {intercept} and {slope}. A slope "
+                "of 0 or less says that the model does not rank the new patients: train one for them."
+            )
+        if not data.strip():
+            raise InputError("recalibration: expected words on the patients that it comes from, got none. Name them.")
+        before = self.card.recalibration
+        made = CardRecalibration(
+            intercept=intercept + slope * (before.intercept if before else 0.0),
+            slope=slope * (before.slope if before else 1.0),
+            data=data,
+        )
+        return replace(
+            self,
+            card=self.card.model_copy(update={"recalibration": made}),
+            risk=self.risk.recalibrated(intercept, slope),
+            refits=replace(
+                self.refits, models=tuple(model.recalibrated(intercept, slope) for model in self.refits.models)
+            ),
+            digest="",
+        )
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> str:
@@ -307,17 +377,7 @@ def _write_files(bundle: Bundle, work: Path) -> None:
         "effect": bundle.effect.design.to_dict(),
         "reference": bundle.reference.to_dict(),
     }
-    if isinstance(bundle.risk, FittedLinear):
-        designs["risk"] = bundle.risk.design.to_dict()
-        arrays["risk"] = _packed(bundle.risk)
-        arrays["risk_refits"] = np.array([_packed(model) for model in bundle.refits.models])
-    elif isinstance(bundle.risk, FittedTrees):
-        designs["risk_trees"] = [list(pair) for pair in bundle.risk.design.variables]
-        arrays["risk"] = np.array([bundle.risk.arm_effect, bundle.risk.intercept])
-        arrays["risk_refits"] = np.array([[model.arm_effect, _intercept(model)] for model in bundle.refits.models])
-        bundle.risk.booster.save_model(work / "risk.ubj")
-        for number, model in enumerate(bundle.refits.models):
-            model.booster.save_model(work / f"refit_{number:02d}.ubj")  # type: ignore[attr-defined]
+    _write_risk([bundle.risk, *bundle.refits.models], work, designs, arrays)
     (work / "card.json").write_text(bundle.card.model_dump_json(indent=1), encoding="utf-8")
     (work / "designs.json").write_text(json.dumps(designs, indent=1), encoding="utf-8")
     np.savez(
@@ -327,8 +387,34 @@ def _write_files(bundle: Bundle, work: Path) -> None:
     )
 
 
-def _intercept(model: Any) -> float:
-    return float(model.intercept)
+def _write_risk(models: list[Any], work: Path, designs: dict[str, Any], arrays: dict[str, Floats]) -> None:
+    """Add risk model and refits, all of one form; a stack is its weights and its parts, each as if it stood alone."""
+    trees = "risk"
+    if isinstance(models[0], FittedStack):
+        _add_rows(arrays, "stack", [[model.arm_effect, model.intercept, *model.weights] for model in models])
+        trees = "trees"
+    for parts in zip(*(_parts(model) for model in models), strict=True):
+        if isinstance(parts[0], FittedLinear):
+            designs["risk"] = parts[0].design.to_dict()
+            _add_rows(arrays, "risk", [_packed(part) for part in parts])
+        else:
+            designs["risk_trees"] = [list(pair) for pair in parts[0].design.variables]
+            _add_rows(arrays, trees, [[part.arm_effect, part.intercept] for part in parts])
+            for name, part in zip(_tree_files(len(parts) - 1), parts, strict=True):
+                part.booster.save_model(work / name)
+
+
+def _parts(model: Any) -> tuple[Any, ...]:
+    return model.parts if isinstance(model, FittedStack) else (model,)
+
+
+def _add_rows(arrays: dict[str, Floats], name: str, rows: Sequence[Any]) -> None:
+    """Add the model's row, and beside it those of the refits."""
+    arrays[name], arrays[f"{name}_refits"] = np.array(rows[0], dtype=float), np.array(rows[1:], dtype=float)
+
+
+def _tree_files(refits: int) -> list[str]:
+    return ["risk.ubj", *(f"refit_{number:02d}.ubj" for number in range(refits))]
 
 
 def _packed(model: Any) -> Floats:
@@ -351,29 +437,47 @@ def _assemble(
 ) -> Bundle:
     effect = LinearDesign.from_dict(designs["effect"])
     packed = arrays["effect_refits"]
-    models: tuple[Fitted, ...]
-    risk: Fitted
-    if "risk" in designs:
-        design = LinearDesign.from_dict(designs["risk"])
-        risk = _unpacked(design, arrays["risk"])
-        models = tuple(_unpacked(design, row) for row in arrays["risk_refits"])
-    else:
-        trees = TreeDesign(tuple((str(name), int(levels)) for name, levels in designs["risk_trees"]))
-        risk = _load_trees(files["risk.ubj"], trees, arrays["risk"])
-        models = tuple(
-            _load_trees(files[f"refit_{number:02d}.ubj"], trees, row)
-            for number, row in enumerate(arrays["risk_refits"])
-        )
+    risk, *models = _read_risk(designs, arrays, files)
     return Bundle(
         card=card,
         risk=risk,
-        refits=Refits(models, arrays["theta"]),
+        refits=Refits(tuple(models), arrays["theta"]),
         effect=_unpacked(effect, arrays["effect"]),
         effect_refits=EffectRefits(packed[:, 1:], packed[:, 0]),
         reference=LinearDesign.from_dict(designs["reference"]),
         precision=arrays["precision"],
         digest=digest,
     )
+
+
+def _read_risk(designs: Mapping[str, Any], arrays: Mapping[str, Floats], files: Mapping[str, bytes]) -> list[Fitted]:
+    """Return risk model and refits."""
+    parts: list[list[Fitted]] = []
+    if "risk" in designs:
+        linear = LinearDesign.from_dict(designs["risk"])
+        parts.append([_unpacked(linear, row) for row in _rows(arrays, "risk")])
+    if "risk_trees" in designs:
+        trees = TreeDesign(tuple((str(name), int(levels)) for name, levels in designs["risk_trees"]))
+        rows = _rows(arrays, "trees" if "stack" in arrays else "risk")
+        parts.append(
+            [_load_trees(files[name], trees, row) for name, row in zip(_tree_files(len(rows) - 1), rows, strict=True)]
+        )
+    if "stack" in arrays:
+        models = zip(*parts, strict=True)
+        return [_stacked(each, row) for each, row in zip(models, _rows(arrays, "stack"), strict=True)]
+    if len(parts) != 1:
+        raise ValueError("a risk model of more than one part, or of none, without weights")
+    return parts[0]
+
+
+def _stacked(parts: tuple[Fitted, ...], row: Floats) -> FittedStack:
+    if row.shape != (2 + len(parts),) or (row[2:] < 0).any():
+        raise ValueError("the weights of a stack are not those of its parts")
+    return FittedStack(parts, row[2:], float(row[1]), float(row[0]))
+
+
+def _rows(arrays: Mapping[str, Floats], name: str) -> list[Floats]:
+    return [arrays[name], *arrays[f"{name}_refits"]]
 
 
 def _load_trees(content: bytes, design: TreeDesign, row: Floats) -> FittedTrees:
@@ -385,10 +489,11 @@ def _check_parts(bundle: Bundle) -> None:
     card, effect, refits = bundle.card, bundle.effect_refits, bundle.refits
     linear = [bundle.effect.design, bundle.reference]
     needed = {source for name in card.variables if name in DERIVED for source in DERIVED[name].sources}
-    if isinstance(bundle.risk, FittedLinear):
-        linear.append(bundle.risk.design)
-    elif isinstance(bundle.risk, FittedTrees):
-        needed |= set(bundle.risk.design.owners)
+    for part in _parts(bundle.risk):
+        if isinstance(part, FittedLinear):
+            linear.append(part.design)
+        else:
+            needed |= set(part.design.owners)
     needed |= {*card.eligibility, *(name for design in linear for name in design.owners)}
     columns = len(bundle.reference.owners)
     fits = (

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
-from il7ml.config import EffectLearnerName, RiskModelName
+from il7ml.config import EffectLearnerName, RiskModelName, TuningConfig
 from il7ml.family import Kind
 from il7ml.models.dr_learner import DRLearner
 from il7ml.models.risk import BoostedRiskModel, LinearRiskModel
+from il7ml.models.stack import StackedRiskModel
 from il7ml.models.t_learner import TLearner
+from il7ml.models.tuning import TunedRiskModel
 from il7ml.schema import Variable
 
-RiskModel = LinearRiskModel | BoostedRiskModel
+RiskModel = LinearRiskModel | BoostedRiskModel | StackedRiskModel | TunedRiskModel
 EffectLearner = DRLearner | TLearner
 
 #: From the simplest to the most complex; ties in cross-validation go to the earlier one.
-SIMPLICITY: tuple[RiskModelName, ...] = ("prevalence", "lymphocyte", "logistic", "xgboost")
+SIMPLICITY: tuple[RiskModelName, ...] = ("prevalence", "lymphocyte", "firth", "logistic", "xgboost", "stack")
 
 
 class Setting(NamedTuple):
@@ -31,12 +34,18 @@ class Setting(NamedTuple):
         The count that the lymphocyte model uses alone, and that enters linear models as a curve.
     harmful : bool
         Whether a higher outcome is worse.
+    tuning : TuningConfig
+        How the settings of 'xgboost' are found; those of 'stack' are the fixed ones.
+    state : Path or None
+        Folder in which a search keeps what it has tried, so that it goes on where it was stopped.
     """
 
     outcome: Kind
     variables: Mapping[str, Variable]
     lymphopenia_variable: str | None
     harmful: bool
+    tuning: TuningConfig = TuningConfig()
+    state: Path | None = None
 
     @property
     def spline(self) -> tuple[str, ...]:
@@ -50,7 +59,24 @@ def make_risk_model(name: RiskModelName, setting: Setting) -> RiskModel:
     if name == "prevalence":
         return LinearRiskModel(setting.outcome, variables={})
     if name == "xgboost":
-        return BoostedRiskModel(setting.outcome, variables=dict(setting.variables), harmful=setting.harmful)
+        if setting.tuning.method == "none":
+            return BoostedRiskModel(
+                setting.outcome, variables=dict(setting.variables), harmful=setting.harmful, rounds=None
+            )
+        return TunedRiskModel(
+            setting.outcome,
+            variables=dict(setting.variables),
+            harmful=setting.harmful,
+            method=setting.tuning.method,
+            trials=setting.tuning.trials,
+            state=setting.state,
+        )
+    if name == "stack":
+        return StackedRiskModel(
+            setting.outcome, variables=dict(setting.variables), spline=setting.spline, harmful=setting.harmful
+        )
+    if name == "firth":
+        return LinearRiskModel(setting.outcome, variables=dict(setting.variables), firth=True)
     used = {key: setting.variables[key] for key in setting.spline} if name == "lymphocyte" else setting.variables
     return LinearRiskModel(setting.outcome, variables=dict(used), spline=setting.spline)
 

@@ -15,10 +15,8 @@ from il7ml.features.columns import Columns, to_columns
 from il7ml.models.catalog import RiskModel, Setting, make_risk_model
 from il7ml.models.crossfit import Sample, bootstrap_rows
 from il7ml.models.dr_learner import DRLearner
-from il7ml.models.fitted import Fitted, FittedLinear
-from il7ml.models.glm import fit_glm
+from il7ml.models.fitted import Fitted
 from il7ml.models.relative_effect import constant_shift
-from il7ml.models.risk import LinearRiskModel
 from il7ml.parallel import Progress, run_tasks, spawn
 
 Floats = NDArray[np.float64]
@@ -76,12 +74,8 @@ def fit_final_risk(
     half_event = 0.5 / (sample.y.size if sample.exposure is None else float(sample.exposure.sum()))
     theta = _theta(setting, model.fitted_, columns, sample.y.size, float(scores.effect.mean()), half_event)
     draws = [bootstrap_rows(sample.treatment, np.random.default_rng(s)) for s in spawn(seed, refits)]
-    linear = model.fitted_ if isinstance(model, LinearRiskModel) else None
     averages = _bootstrap_averages(scores.effect, draws)
-    tasks = [
-        (name, sample, setting, average, rows, linear, half_event)
-        for rows, average in zip(draws, averages, strict=True)
-    ]
+    tasks = [(model, sample, setting, average, rows, half_event) for rows, average in zip(draws, averages, strict=True)]
     results = run_tasks(_refit, tasks, workers=workers, progress=progress)
     return FinalRisk(model.fitted_, theta, tuple(fitted for fitted, _ in results), np.array([t for _, t in results]))
 
@@ -108,29 +102,17 @@ def fit_whole(name: RiskModelName, sample: Sample, setting: Setting) -> RiskMode
 
 
 def _refit(
-    name: RiskModelName,
+    model: RiskModel,
     sample: Sample,
     setting: Setting,
     average: float,
     rows: NDArray[np.intp],
-    linear: FittedLinear | None,
     half_event: float,
 ) -> tuple[Fitted, float]:
-    """Fit to one bootstrap sample; linear models keep the whole sample's design, so that a bundle needs only one."""
+    """Fit to one bootstrap sample, on the whole sample's design where the model has one."""
     drawn = sample.rows(rows)
     columns = to_columns(drawn.X, setting.variables)
-    if linear is None:
-        fitted = fit_whole(name, drawn, setting).fitted_
-    else:
-        fit = fit_glm(
-            FAMILIES[setting.outcome],
-            linear.design.matrix(columns, rows.size),
-            drawn.y,
-            free=drawn.treatment[:, None].astype(float),
-            weight=drawn.weight,
-            exposure=drawn.exposure,
-        )
-        fitted = FittedLinear(linear.design, fit.coefficients[1:], fit.intercept, float(fit.coefficients[0]))
+    fitted = model.refit(drawn.X, drawn.y, drawn.treatment, sample_weight=drawn.weight, exposure=drawn.exposure)
     return fitted, _theta(setting, fitted, columns, rows.size, average, half_event)
 
 

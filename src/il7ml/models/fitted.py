@@ -6,7 +6,7 @@ variables' contributions. The relative effect of the arm is a number beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +31,9 @@ class Fitted(Protocol):
     def contributions(self, columns: Columns, n: int) -> tuple[float, dict[str, Floats]]:
         """Return base and contributions by variable; they add up to the linear predictor."""
 
+    def recalibrated(self, intercept: float, slope: float) -> Fitted:
+        """Return the model whose linear predictor is `intercept` + `slope` times this one's."""
+
 
 @dataclass(frozen=True)
 class FittedLinear:
@@ -53,6 +56,10 @@ class FittedLinear:
         parts = self.design.matrix(columns, n) * self.coefficients
         return self.intercept, sum_by_owner(parts, self.design.owners)
 
+    def recalibrated(self, intercept: float, slope: float) -> FittedLinear:
+        """Return the model whose linear predictor is `intercept` + `slope` times this one's."""
+        return replace(self, coefficients=slope * self.coefficients, intercept=intercept + slope * self.intercept)
+
 
 @dataclass(frozen=True)
 class FittedTrees:
@@ -74,8 +81,55 @@ class FittedTrees:
 
         values = self.booster.predict(DMatrix(self.design.matrix(columns, n)), pred_contribs=True)
         values = np.asarray(values, dtype=float).reshape(n, len(self.design.owners) + 1)
-        base = float(values[0, -1]) if n else 0.0
-        return base + self.intercept, sum_by_owner(values[:, :-1], self.design.owners)
+        base = (float(values[0, -1]) if n else 0.0) + self.intercept
+        # XGBoost adds up in single precision; what that leaves is shared out in proportion.
+        shares = values[:, :-1]
+        size = np.abs(shares).sum(axis=1)
+        gap = self.linear_predictor(columns, n) - base - shares.sum(axis=1)
+        shares = shares + np.abs(shares) * np.divide(gap, size, out=np.zeros(n), where=size > 0)[:, None]
+        return base, sum_by_owner(shares, self.design.owners)
+
+    def recalibrated(self, intercept: float, slope: float) -> FittedStack:
+        """Return the model whose linear predictor is `intercept` + `slope` times this one's."""
+        return FittedStack((self,), np.array([slope]), intercept, self.arm_effect)
+
+
+@dataclass(frozen=True)
+class FittedStack:
+    """A weighted sum of other models' linear predictors, and an intercept.
+
+    Attributes
+    ----------
+    parts : tuple of Fitted
+        Their own arm effects play no part.
+    weights : ndarray of shape (parts,)
+    intercept, arm_effect : float
+    """
+
+    parts: tuple[Fitted, ...]
+    weights: Floats
+    intercept: float
+    arm_effect: float = 0.0
+
+    def linear_predictor(self, columns: Columns, n: int) -> Floats:
+        """Return the linear predictor without treatment, shape (n,)."""
+        parts = np.array([part.linear_predictor(columns, n) for part in self.parts])
+        return np.asarray(self.intercept + self.weights @ parts)
+
+    def contributions(self, columns: Columns, n: int) -> tuple[float, dict[str, Floats]]:
+        """Return base and contributions: the weighted sums of the parts', since Shapley values are additive."""
+        base = self.intercept
+        totals: dict[str, Floats] = {}
+        for part, weight in zip(self.parts, self.weights, strict=True):
+            start, shares = part.contributions(columns, n)
+            base += float(weight) * start
+            for name, share in shares.items():
+                totals[name] = totals.get(name, np.zeros(n)) + weight * share
+        return base, totals
+
+    def recalibrated(self, intercept: float, slope: float) -> FittedStack:
+        """Return the model whose linear predictor is `intercept` + `slope` times this one's."""
+        return replace(self, weights=slope * self.weights, intercept=intercept + slope * self.intercept)
 
 
 def sum_by_owner(parts: Floats, owners: tuple[str, ...]) -> dict[str, Floats]:

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from il7ml.errors import InputError
 from il7ml.family import Family, Kind, family_of
-from il7ml.features.columns import Columns, infer_variables, to_columns
+from il7ml.features.columns import Columns, infer_variables, take, to_columns
 from il7ml.features.design import LinearDesign, TreeDesign
 from il7ml.models.arrays import arm_vector, exposure_vector, outcome_vector, weight_vector
+from il7ml.models.firth import fit_firth
 from il7ml.models.fitted import Fitted, FittedLinear, FittedTrees
 from il7ml.models.glm import PENALTIES, fit_glm
 from il7ml.schema import Variable
@@ -38,15 +39,47 @@ _OBJECTIVES = {"binary": "binary:logistic", "count": "count:poisson", "continuou
 _NEUTRAL = {"binary": 0.5, "count": 1.0, "continuous": 0.0}  # a base score that is 0 on the link scale
 
 
-class _Training(NamedTuple):
+def bearable_rounds(kind: Kind, y: Floats, weight: Floats) -> int:
+    """Return ten times the square root of the number of events, 10 to 200: a number of trees that the data bear.
+
+    Each round adds a step towards the training patients, so that few events are fitted exactly long before 200. Events
+    are those of the rarer outcome, or patients where the outcome is continuous.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bearable_rounds("binary", np.repeat([0.0, 1.0], [73, 36]), np.ones(109))
+    60
+    """
+    events = {"binary": min((weight * y).sum(), (weight * (1 - y)).sum()), "count": (weight * y).sum()}
+    return int(np.clip(round(10 * float(np.sqrt(events.get(kind, weight.sum())))), 10, 200))
+
+
+class Training(NamedTuple):
+    """Checked arrays of the patients that a model is fitted to."""
+
     columns: Columns
     y: Floats
     treatment: Floats
     weight: Floats
     exposure: Floats | None
 
+    def rows(self, rows: NDArray[np.bool_]) -> Training:
+        """Return the given patients."""
+        exposure = None if self.exposure is None else self.exposure[rows]
+        return Training(take(self.columns, rows), self.y[rows], self.treatment[rows], self.weight[rows], exposure)
 
-class _RiskModel(BaseEstimator):  # type: ignore[misc]
+    def arguments(self) -> dict[str, Any]:
+        """Return what `fit` takes beside the frame."""
+        return {
+            "y": self.y,
+            "treatment": self.treatment,
+            "sample_weight": self.weight,
+            "exposure": self.exposure,
+        }
+
+
+class PrognosticModel(BaseEstimator):  # type: ignore[misc]
     """What all prognostic models share: checks at the door, prediction from `fitted_`."""
 
     outcome: Kind
@@ -80,6 +113,24 @@ class _RiskModel(BaseEstimator):  # type: ignore[misc]
         base, parts = self.fitted_.contributions(to_columns(X, self.variables_), len(X))
         return base, pd.DataFrame(parts, index=X.index)
 
+    def refit(
+        self,
+        X: pd.DataFrame,
+        y: ArrayLike,
+        treatment: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
+    ) -> Fitted:
+        """Return what other patients make of this model, such as a bootstrap sample; the model itself stays as it is.
+
+        Linear parts keep the design of the patients that the model was fitted to, so that a bundle needs only one.
+        Parameters and errors are those of `fit`.
+        """
+        check_is_fitted(self)
+        other: PrognosticModel = clone(self).fit(X, y, treatment, sample_weight=sample_weight, exposure=exposure)
+        return other.fitted_
+
     def _start(
         self,
         X: pd.DataFrame,
@@ -87,11 +138,21 @@ class _RiskModel(BaseEstimator):  # type: ignore[misc]
         treatment: ArrayLike,
         sample_weight: ArrayLike | None,
         exposure: ArrayLike | None,
-    ) -> _Training:
-        n = len(X)
+    ) -> Training:
         self.variables_ = dict(self.variables) if self.variables is not None else infer_variables(X)
         self.n_features_in_ = X.shape[1]
-        return _Training(
+        return self._checked(X, y, treatment, sample_weight, exposure)
+
+    def _checked(
+        self,
+        X: pd.DataFrame,
+        y: ArrayLike,
+        treatment: ArrayLike,
+        sample_weight: ArrayLike | None,
+        exposure: ArrayLike | None,
+    ) -> Training:
+        n = len(X)
+        return Training(
             to_columns(X, self.variables_),
             outcome_vector(y, n, self.family.kind),
             arm_vector(treatment, n),
@@ -100,8 +161,12 @@ class _RiskModel(BaseEstimator):  # type: ignore[misc]
         )
 
 
-class LinearRiskModel(_RiskModel):
-    """Ridge-penalised logistic, Poisson or linear regression on a standardised design.
+class LinearRiskModel(PrognosticModel):
+    """Penalised logistic, Poisson or linear regression on a standardised design.
+
+    Where a variable separates the outcomes, the usual coefficients are infinite. Ridge keeps them finite, the more so
+    the stronger its penalty; Firth's likelihood keeps them finite without one, but takes no account of the number of
+    columns and suits a few predictors that were named beforehand.
 
     Parameters
     ----------
@@ -113,12 +178,14 @@ class LinearRiskModel(_RiskModel):
         Variables that enter as restricted cubic splines.
     penalties : tuple of float
         Candidates, see `fit_glm`.
+    firth : bool, default False
+        Firth's penalised likelihood with the intercept that gives the event rate, instead of ridge; see `fit_firth`.
 
     Attributes
     ----------
     fitted_ : FittedLinear
     penalty_ : float
-        The penalty chosen.
+        The ridge penalty chosen; 0 with `firth`.
 
     Examples
     --------
@@ -130,17 +197,21 @@ class LinearRiskModel(_RiskModel):
     [0.5]
     """
 
+    fitted_: FittedLinear
+
     def __init__(
         self,
         outcome: Kind = "binary",
         variables: Mapping[str, Variable] | None = None,
         spline: tuple[str, ...] = (),
         penalties: tuple[float, ...] = PENALTIES,
+        firth: bool = False,
     ) -> None:
         self.outcome = outcome
         self.variables = variables
         self.spline = spline
         self.penalties = penalties
+        self.firth = firth
 
     def fit(
         self,
@@ -167,25 +238,41 @@ class LinearRiskModel(_RiskModel):
         InputError
             If a column is missing, or an array is not finite, not of n values or outside what it can be.
         """
-        columns, y, treatment, weight, exposure = self._start(X, y, treatment, sample_weight, exposure)
-        design = LinearDesign.learn(columns, self.variables_, spline=self.spline, weight=weight)
-        fit = fit_glm(
-            self.family,
-            design.matrix(columns, len(X)),
-            y,
-            free=treatment[:, None],
-            weight=weight,
-            exposure=exposure,
-            penalties=self.penalties,
-        )
-        self.fitted_ = FittedLinear(design, fit.coefficients[1:], fit.intercept, float(fit.coefficients[0]))
-        self.penalty_ = fit.penalty
-        trained = self.fitted_.linear_predictor(columns, len(X))
+        training = self._start(X, y, treatment, sample_weight, exposure)
+        design = LinearDesign.learn(training.columns, self.variables_, spline=self.spline, weight=training.weight)
+        self.fitted_, self.penalty_ = self._fit_on(design, training)
+        trained = self.fitted_.linear_predictor(training.columns, len(X))
         self.range_ = (float(trained.min()), float(trained.max()))
         return self
 
+    def refit(
+        self,
+        X: pd.DataFrame,
+        y: ArrayLike,
+        treatment: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
+    ) -> FittedLinear:
+        """Return the model of other patients on this one's design; the penalty is chosen anew."""
+        check_is_fitted(self)
+        return self._fit_on(self.fitted_.design, self._checked(X, y, treatment, sample_weight, exposure))[0]
 
-class BoostedRiskModel(_RiskModel):
+    def _fit_on(self, design: LinearDesign, training: Training) -> tuple[FittedLinear, float]:
+        """Return the model on a given design, and its ridge penalty."""
+        matrix, arm = design.matrix(training.columns, training.y.size), training.treatment[:, None]
+        weight, exposure = training.weight, training.exposure
+        if self.firth:
+            fit = fit_firth(self.family, matrix, training.y, free=arm, weight=weight, exposure=exposure)
+            intercept, coefficients, penalty = fit.calibrated_intercept, fit.coefficients, 0.0
+        else:
+            intercept, coefficients, penalty, _, _ = fit_glm(
+                self.family, matrix, training.y, free=arm, weight=weight, exposure=exposure, penalties=self.penalties
+            )
+        return FittedLinear(design, coefficients[1:], intercept, float(coefficients[0])), penalty
+
+
+class BoostedRiskModel(PrognosticModel):
     """Shallow, shrunken XGBoost beside an arm main effect that the trees cannot split on.
 
     Parameters
@@ -195,23 +282,38 @@ class BoostedRiskModel(_RiskModel):
         As in `LinearRiskModel`.
     harmful : bool, default True
         Whether a higher outcome is worse; turns the dictionary's directions into monotone constraints.
-    rounds : int, default 200
+    rounds : int or None, default 200
+        Number of trees; None: as many as the events bear, see `bearable_rounds`.
+    depth : int, default 2
+        Most splits on the way to a leaf: how many variables can act together.
+    rate : float, default 0.05
+        Share of each tree's step that is taken.
+    penalty : float, default 10
+        Ridge penalty on the leaves.
     device : str, default 'cpu'
         XGBoost's device.
     """
+
+    fitted_: FittedTrees
 
     def __init__(
         self,
         outcome: Kind = "binary",
         variables: Mapping[str, Variable] | None = None,
         harmful: bool = True,
-        rounds: int = 200,
+        rounds: int | None = 200,
+        depth: int = 2,
+        rate: float = 0.05,
+        penalty: float = 10.0,
         device: str = "cpu",
     ) -> None:
         self.outcome = outcome
         self.variables = variables
         self.harmful = harmful
         self.rounds = rounds
+        self.depth = depth
+        self.rate = rate
+        self.penalty = penalty
         self.device = device
 
     def fit(
@@ -248,6 +350,9 @@ class BoostedRiskModel(_RiskModel):
         )
         settings = {
             **TREE_SETTINGS,
+            "max_depth": self.depth,
+            "eta": self.rate,
+            "lambda": self.penalty,
             "objective": _OBJECTIVES[self.outcome],
             "base_score": _NEUTRAL[self.outcome],
             "monotone_constraints": self._constraints(design),
@@ -255,7 +360,8 @@ class BoostedRiskModel(_RiskModel):
             "nthread": 1,
             "seed": 0,
         }
-        booster = xgboost.train(settings, data, num_boost_round=self.rounds)
+        rounds = bearable_rounds(self.outcome, y, weight) if self.rounds is None else self.rounds
+        booster = xgboost.train(settings, data, num_boost_round=rounds)
         self.fitted_ = FittedTrees(design, booster, start.intercept, float(start.coefficients[0]))
         return self
 
