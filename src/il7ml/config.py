@@ -125,6 +125,9 @@ class RunConfig(Closed):
         The only source of randomness.
     models : tuple of str
         Candidate risk models, compared in cross-validation.
+    acknowledge_small_sample : bool
+        Whether models that learn shapes and interactions take part although the patients are fewer than half of those
+        that a regression on the same features needs.
     refits : int
         Bootstrap refits kept in the bundle for intervals of a prediction.
     workers : int
@@ -147,6 +150,7 @@ class RunConfig(Closed):
     effect: EffectConfig = EffectConfig()
     verdict: VerdictConfig = VerdictConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    acknowledge_small_sample: bool = False
     refits: int = Field(default=50, ge=10, le=50)
     explain_rows: int = Field(default=2000, ge=10)
     tracking: TrackingConfig = TrackingConfig()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from il7ml import __version__, plots, texts
 from il7ml.assessment import EffectAssessment, RiskAssessment, assess_effect, assess_risk, sample_size_verdict
+from il7ml.assessment.size import SizeVerdict
+from il7ml.assessment.validation import audit_tables, group_tables, site_tables, validate_models
 from il7ml.bundle import FORMAT, Bundle, Card, CardVariable, EffectRefits, Refits
-from il7ml.config import RunConfig
+from il7ml.config import RiskModelName, RunConfig
 from il7ml.data.cohort import Cohort
 from il7ml.data.description import endpoint_counts, missing_by_arm, table_one
 from il7ml.data.loading import load_cohort
@@ -24,15 +29,17 @@ from il7ml.explanation import explain, importance
 from il7ml.family import FAMILIES
 from il7ml.features.columns import DERIVED, Columns, to_columns
 from il7ml.features.selection import select_variables
-from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import Sample, cross_validate
+from il7ml.models.catalog import FLEXIBLE, Setting
+from il7ml.models.crossfit import OutOfFold, Sample, cross_validate, leave_one_site_out
 from il7ml.models.dr_learner import DRLearner
 from il7ml.models.final import FinalRisk, fit_final_effect, fit_final_risk, fit_whole
 from il7ml.models.reference import fit_reference
+from il7ml.models.resampled import resample
 from il7ml.parallel import Progress, available_cores, stream
 from il7ml.result import TrainedRun, TrainingResult
 from il7ml.schema import Variable
-from il7ml.tracking import open_run, resolve_uri, run_items
+from il7ml.state import State
+from il7ml.tracking import database_of, open_run, resolve_uri, run_items
 
 #: Opens a progress display for a named step.
 Steps = Callable[[str], AbstractContextManager[Progress | None]]
@@ -48,6 +55,7 @@ class Prepared(NamedTuple):
     outcome: Outcome
     sample: Sample
     setting: Setting
+    size: SizeVerdict
     notes: tuple[str, ...]
 
     @property
@@ -94,16 +102,29 @@ def train(
         config = RunConfig.from_file(config)
     prepared = prepare(config, cohort)
     uri = resolve_uri(config.tracking.uri, root)
+    state = _state(prepared, uri)
     study = prepared.cohort.study
     tags = {"study": study.name, "endpoint": config.endpoint, "data": "simulated" if study.simulated else "real"}
     if revision := _git_revision(root):
         tags["mlflow.source.git.commit"] = revision
     name = f"{study.name} {config.endpoint}{' (simulated)' if study.simulated else ''}"
     with open_run(uri, config.tracking.experiment, name, tags) as run:
-        result = fit(prepared, steps)
+        result = fit(prepared, steps, state)
         run.log(run_items(result))
         model = run.log_model(result.bundle, result.bundle.card.model_name, result.example)
+    if state is not None:
+        state.clear()
     return TrainedRun(run.run_id, model.name, model.version, result)
+
+
+def _state(prepared: Prepared, uri: str) -> State | None:
+    """Return where finished tasks are kept until the run is complete: beside a local store, apart for each config."""
+    database = database_of(uri)
+    if database is None:
+        return None
+    settings = prepared.config.model_dump_json(exclude={"tracking", "study"})
+    key = hashlib.sha256(f"{__version__}\n{prepared.cohort.digest}\n{settings}".encode()).hexdigest()[:16]
+    return State(database.parent / "state" / key)
 
 
 def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
@@ -142,8 +163,17 @@ def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
         weight=outcome.weight,
         exposure=outcome.exposure,
     )
-    setting = Setting(outcome.kind, variables, lymphocytes, outcome.harmful)
-    return Prepared(config, cohort, outcome, sample, setting, tuple(notes))
+    setting = Setting(outcome.kind, variables, lymphocytes, outcome.harmful, config.tuning)
+    size = sample_size_verdict(setting, sample, to_columns(sample.X, variables))
+    if size.far_too_small and not config.acknowledge_small_sample:
+        kept = tuple(name for name in config.models if name not in FLEXIBLE)
+        if left := [name for name in config.models if name in FLEXIBLE]:
+            config = config.model_copy(update={"models": kept})
+            notes.append(
+                f"Sample size {size.text[:-1]}, so {', '.join(left)} took no part; to compare all the same, set "
+                "acknowledge_small_sample: true."
+            )
+    return Prepared(config, cohort, outcome, sample, setting, size, tuple(notes))
 
 
 def _check_enough(cohort: Cohort, outcome: Outcome) -> None:
@@ -159,9 +189,11 @@ def _check_enough(cohort: Cohort, outcome: Outcome) -> None:
             )
 
 
-def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
-    """Run the whole training in memory and return what it found; nothing is written."""
+def fit(prepared: Prepared, steps: Steps | None = None, state: State | None = None) -> TrainingResult:
+    """Run the whole training in memory and return what it found; nothing is written but finished tasks to `state`."""
     config, sample, setting = prepared.config, prepared.sample, prepared.setting
+    if state is not None:
+        setting = setting._replace(state=state.folder / "tuning")
     steps = steps or (lambda label: nullcontext())
     workers = config.workers or available_cores()
     columns = prepared.columns
@@ -177,9 +209,23 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
             seed=config.seed,
             workers=workers,
             progress=progress,
+            state=None if state is None else state.part("cross-validation"),
         )
     title = f"{prepared.outcome.title}{prepared.mark}"
     risk = assess_risk(sample, out_of_fold, setting, config, title)
+    with steps("bootstrap") as progress:
+        resampled = resample(
+            sample,
+            setting,
+            models=config.models,
+            bootstrap=config.validation.refits,
+            seed=stream(config.seed, "resampling"),
+            workers=workers,
+            progress=progress,
+            state=None if state is None else state.part("bootstrap"),
+        )
+    validation = validate_models(sample, out_of_fold, resampled, setting, risk.selected, config)
+    further, warnings = _further_validation(prepared, out_of_fold, risk.selected, workers)
     modifiers = prepared.cohort.study.modifiers
     effect = assess_effect(sample, columns, out_of_fold, setting, risk.selected, modifiers, config, title)
     with steps("final models") as progress:
@@ -197,7 +243,6 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
     learner = fit_final_effect(
         sample, setting, effect.scores, config.refits, np.random.default_rng(stream(config.seed, "final effect"))
     )
-    size_text, size_table = sample_size_verdict(setting, sample, columns)
     bundle = _bundle(
         prepared, columns, risk, effect, final, learner, np.random.default_rng(stream(config.seed, "reference"))
     )
@@ -208,8 +253,10 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
         "endpoints": endpoint_counts(prepared.cohort),
         "flow": pd.DataFrame([prepared.cohort.flow._asdict()]),
         **risk.tables,
+        **validation.tables,
+        **further,
         **effect.tables,
-        **({"sample_size": size_table} if len(size_table) else {}),
+        **({"sample_size": prepared.size.table} if len(prepared.size.table) else {}),
         **explained,
     }
     study = prepared.cohort.study
@@ -234,15 +281,46 @@ def fit(prepared: Prepared, steps: Steps | None = None) -> TrainingResult:
         selection_reason=risk.reason,
         evidence=effect.verdict.level,
         evidence_reason=effect.verdict.reason,
-        sample_size=size_text,
-        metrics={**risk.metrics, **effect.metrics},
-        candidates=risk.candidates,
+        sample_size=prepared.size.text,
+        metrics={**risk.metrics, **validation.corrected[risk.selected], **effect.metrics},
+        candidates=tuple(
+            replace(each, metrics={**each.metrics, **validation.corrected[each.name]}) for each in risk.candidates
+        ),
         tables=tables,
         figures={**risk.figures, **effect.figures, **pictures},
         bundle=bundle,
         example=_synthetic_patient(bundle.card),
-        notes=(*prepared.notes, *shortfall),
+        notes=(*prepared.notes, *warnings, *shortfall),
     )
+
+
+def _further_validation(
+    prepared: Prepared, out_of_fold: OutOfFold, selected: RiskModelName, workers: int
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return tables by group and by site left out and the audits, and what they warn of."""
+    sample, setting, cohort = prepared.sample, prepared.setting, prepared.cohort
+    level = prepared.config.validation.level
+    tables = group_tables(sample, out_of_fold.factual(selected, sample.treatment), cohort, setting, level)
+    names = [name for name in setting.variables if name in sample.X]
+    known = {name: cohort.variables[name].known for name in names}
+    audits, warnings = audit_tables(sample, sample.X[names], known, setting)
+    if cohort.site is not None and _sites_can_be_left_out(sample, cohort.site, setting):
+        predicted = leave_one_site_out(sample, setting, cohort.site, model=selected, workers=workers)
+        tables |= site_tables(sample, predicted, cohort.site, setting, level)
+    return {**tables, **audits}, warnings
+
+
+def _sites_can_be_left_out(sample: Sample, site: NDArray[np.object_], setting: Setting) -> bool:
+    """Return whether there are two sites, and each arm keeps information without any of them."""
+    names = pd.unique(site)
+    if len(names) < 2:
+        return False
+    for name in names:
+        for arm in (0, 1):
+            y = sample.y[(site != name) & (sample.treatment == arm) & (sample.weight > 0)]
+            if y.size < 2 or np.ptp(y) == 0:
+                return False
+    return True
 
 
 def _shortfall(prepared: Prepared, columns: Columns, final: FinalRisk, effect: EffectAssessment) -> tuple[str, ...]:

@@ -119,7 +119,9 @@ def _binary_tables(
         if name != "prevalence"
     ]
     prevalence = float(np.average(y, weights=weight))
-    thresholds = np.round(np.linspace(0.02, min(0.98, max(2 * prevalence, 0.1)), 40), 4)
+    thresholds = np.array(config.validation.thresholds)
+    if thresholds.size < 1:
+        thresholds = np.round(np.linspace(0.02, min(0.98, max(2 * prevalence, 0.1)), 40), 4)
     risk = untreated[selected][known]
     models = {"risk model": np.full(y.size, risk.mean()) if selected == "prevalence" else risk}
     if selected != "lymphocyte" and "lymphocyte" in untreated:

@@ -22,6 +22,11 @@ EffectLearner = DRLearner | TLearner
 SIMPLICITY: tuple[RiskModelName, ...] = ("prevalence", "lymphocyte", "firth", "logistic", "xgboost", "stack")
 
 
+#: Models that learn shapes and interactions, for which they need many times the patients of a regression: van der Ploeg
+#: et al., BMC Med Res Methodol 2014;14:137, doi 10.1186/1471-2288-14-137.
+FLEXIBLE: tuple[RiskModelName, ...] = ("xgboost", "stack")
+
+
 class Setting(NamedTuple):
     """What the models need to know of the study.
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from il7ml.config import EffectLearnerName, RiskModelName
 from il7ml.models.catalog import Setting, make_effect_learner, make_risk_model
 from il7ml.models.folds import outcome_strata, stratified_folds
-from il7ml.parallel import Progress, run_tasks, spawn
+from il7ml.parallel import Progress, run_resumable, run_tasks, spawn
+from il7ml.state import State
 
 Floats = NDArray[np.float64]
 
@@ -83,6 +84,7 @@ def cross_validate(
     seed: int = 0,
     workers: int = 1,
     progress: Progress | None = None,
+    state: State | None = None,
 ) -> OutOfFold:
     """Cross-validate whole pipelines, features included, in repeated folds stratified by arm and outcome.
 
@@ -94,8 +96,8 @@ def cross_validate(
         Names of the catalog.
     folds, repeats, effect_repeats : int
         Effect learners take part in the first `effect_repeats` repetitions, in all if there are fewer.
-    seed, workers, progress
-        See `parallel.run_tasks`; results do not depend on `workers`.
+    seed, workers, progress, state
+        See `parallel.run_resumable`; results do not depend on `workers`.
 
     Returns
     -------
@@ -119,21 +121,53 @@ def cross_validate(
         for repeat, fold in enumerate(assignment)
         for held in range(folds)
     ]
-    parts = run_tasks(_fit_fold, tasks, workers=workers, progress=progress)
+    parts = run_resumable(_fit_fold, tasks, state, workers=workers, progress=progress)
     result = OutOfFold(
         {name: np.empty((repeats, n)) for name in models},
         {name: np.empty((repeats, n)) for name in models},
         {name: np.empty((effect_repeats, n)) for name in learners},
     )
-    for number, (risks, effects) in enumerate(parts):
+    for number, part in enumerate(parts):
         repeat, held = divmod(number, folds)
         rows = assignment[repeat] == held
-        for name, (untreated, treated) in risks.items():
-            result.untreated[name][repeat, rows] = untreated
-            result.treated[name][repeat, rows] = treated
-        for learner, effect in effects.items():
-            result.effects[learner][repeat, rows] = effect
+        for key, values in part.items():
+            kind, _, name = key.partition(".")
+            getattr(result, kind)[name][repeat, rows] = values
     return result
+
+
+def leave_one_site_out(
+    sample: Sample,
+    setting: Setting,
+    site: NDArray[np.object_],
+    *,
+    model: RiskModelName,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Floats:
+    """Return each patient's prediction, under the arm the patient was in, by a model of all other sites, shape (n,).
+
+    Parameters
+    ----------
+    sample : Sample
+    setting : Setting
+    site : ndarray of shape (n,)
+    model : str
+        Name of the catalog.
+    workers, progress
+        See `parallel.run_tasks`.
+
+    References
+    ----------
+    Steyerberg and Harrell, J Clin Epidemiol 2016;69:245, doi 10.1016/j.jclinepi.2015.04.005 (internal-external).
+    """
+    codes, names = pd.factorize(site)
+    tasks = [(sample, setting, (model,), (), codes, held, 0) for held in range(len(names))]
+    predicted = np.empty(sample.y.size)
+    for held, part in enumerate(run_tasks(_fit_fold, tasks, workers=workers, progress=progress)):
+        rows = codes == held
+        predicted[rows] = np.where(sample.treatment[rows] == 1, part[f"treated.{model}"], part[f"untreated.{model}"])
+    return predicted
 
 
 def _fit_fold(
@@ -144,16 +178,15 @@ def _fit_fold(
     folds: NDArray[np.intp],
     held: int,
     seed: int,
-) -> tuple[dict[RiskModelName, tuple[Floats, Floats]], dict[EffectLearnerName, Floats]]:
-    """Train everything on the other folds and predict the held-out one."""
+) -> dict[str, Floats]:
+    """Train everything on the other folds and predict the held-out one: arrays by field of `OutOfFold` and name."""
     train, test = sample.rows(np.flatnonzero(folds != held)), sample.X[folds == held]
-    risks = {}
+    found = {}
     for name in models:
         model = make_risk_model(name, setting).fit(
             train.X, train.y, train.treatment, sample_weight=train.weight, exposure=train.exposure
         )
-        risks[name] = (model.predict(test, 0), model.predict(test, 1))
-    effects = {}
+        found[f"untreated.{name}"], found[f"treated.{name}"] = model.predict(test, 0), model.predict(test, 1)
     for learner_name in learners:
         learner = make_effect_learner(learner_name, setting, bootstrap=0, seed=seed)
         learner.fit(
@@ -166,8 +199,8 @@ def _fit_fold(
         )
         # Only deviations from the model's own average can be pooled over folds: the average of the other folds is
         # negatively correlated with the scores of the one held out.
-        effects[learner_name] = learner.predict(test) - learner.predict(train.X).mean()
-    return risks, effects
+        found[f"effects.{learner_name}"] = learner.predict(test) - learner.predict(train.X).mean()
+    return found
 
 
 def bootstrap_rows(treatment: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.intp]:

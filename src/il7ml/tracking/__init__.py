@@ -15,6 +15,7 @@ _HOMES = {
     "relocate_store": "il7ml.tracking.relocation",
     "resolve_model": "il7ml.tracking.registry",
     "resolve_uri": "il7ml.tracking.location",
+    "database_of": "il7ml.tracking.location",
     "rollback": "il7ml.tracking.promotion",
     "run_items": "il7ml.tracking.items",
     "summary": "il7ml.tracking.items",
@@ -25,6 +26,7 @@ _HOMES = {
 __all__ = [
     "check_store",
     "config_of_run",
+    "database_of",
     "open_run",
     "promote",
     "promotion_history",
@@ -42,7 +44,7 @@ __all__ = [
 if TYPE_CHECKING:
     from il7ml.tracking.delivery import push_runs
     from il7ml.tracking.items import run_items, summary, trial_items
-    from il7ml.tracking.location import resolve_uri, ui_command
+    from il7ml.tracking.location import database_of, resolve_uri, ui_command
     from il7ml.tracking.promotion import promote, promotion_history, rollback
     from il7ml.tracking.record import config_of_run
     from il7ml.tracking.registry import resolve_model
