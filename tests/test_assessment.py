@@ -367,22 +367,34 @@ def test_without_learners_there_is_no_slope_and_no_autoc():
 
 def test_the_sample_size_verdict_counts_the_parameters_of_the_full_regression():
     sample, _, _ = trial()
-    text, table = sample_size_verdict(setting(), sample, to_columns(sample.X, VARIABLES))
+    text, table, far_too_small = sample_size_verdict(setting(), sample, to_columns(sample.X, VARIABLES))
+    assert not far_too_small
     # Age and diabetes one each, two of three levels of support, four knots less one of the lymphocyte count.
     assert text.startswith(f"too small: 400 patients with {int(sample.y.sum())} events for 7 parameters, ")
     assert len(table) > 0
 
 
+def test_less_than_half_of_the_patients_needed_are_far_too_few():
+    sample, _, _ = trial()
+    small = sample.rows(np.arange(120))
+    verdict = sample_size_verdict(setting(), small, to_columns(small.X, VARIABLES))
+    needed = int(verdict.text.split(" needed")[0].split()[-1])
+    assert needed > 240
+    assert verdict.far_too_small
+    assert not sample_size_verdict(setting(), sample, to_columns(sample.X, VARIABLES)).far_too_small
+
+
 def test_only_known_outcomes_count_for_the_sample_size():
     sample, _, _ = trial()
     weight = np.where(np.arange(N) < 100, 0.0, 1.0)
-    text, _ = sample_size_verdict(setting(), sample._replace(weight=weight), to_columns(sample.X, VARIABLES))
+    text, *_ = sample_size_verdict(setting(), sample._replace(weight=weight), to_columns(sample.X, VARIABLES))
     assert f"300 patients with {int(sample.y[100:].sum())} events" in text
 
 
 @pytest.mark.parametrize("kind", ["count", "continuous"])
 def test_other_outcomes_sample_size_is_not_assessed(kind):
     sample, _, _ = trial(kind)
-    text, table = sample_size_verdict(setting(kind), sample, to_columns(sample.X, VARIABLES))
+    text, table, far_too_small = sample_size_verdict(setting(kind), sample, to_columns(sample.X, VARIABLES))
+    assert not far_too_small
     assert text.startswith("not assessed")
     assert table.empty

@@ -34,7 +34,12 @@ def run(wheel: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[
 
 def test_the_wheel_holds_the_data_files_and_nothing_from_outside(wheel: Path) -> None:
     names = {str(path.relative_to(wheel)) for path in wheel.rglob("*") if path.is_file()}
-    assert {"il7ml/py.typed", "il7ml/dictionary.yaml", "il7ml/data/il7_study.yaml", "il7ml/report/templates/page.html.j2"} <= names
+    assert {
+        "il7ml/py.typed",
+        "il7ml/dictionary.yaml",
+        "il7ml/data/il7_study.yaml",
+        "il7ml/report/templates/page.html.j2",
+    } <= names
     assert all(name.startswith(("il7ml/", "il7ml-")) for name in names)
 
 
@@ -50,7 +55,7 @@ def test_the_wheel_trains_on_a_simulated_trial_and_predicts_from_the_bundle_fold
     assert done.returncode == 0, done.stderr
     (tmp_path / "config.yaml").write_text(
         "study: trial/study.yaml\nendpoint: infection_day30\nfeatures: {include: [age, absolute_lymphocyte_count]}\n"
-        "models: [prevalence, logistic]\nvalidation: {repeats: 1, bootstrap: 50}\nrefits: 10\n"
+        "models: [prevalence, logistic]\nvalidation: {repeats: 1, bootstrap: 50, refits: 10}\nrefits: 10\n"
         "effect: {learners: [dr_learner], repeats: 1, permutations: 200}\n"
         f"tracking: {{uri: 'sqlite:///{tmp_path}/store/mlflow.db'}}\n",
         encoding="utf-8",

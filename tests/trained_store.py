@@ -20,6 +20,7 @@ FAST = (
     "validation.folds=3",
     "validation.repeats=1",
     "validation.bootstrap=50",
+    "validation.refits=10",
     "effect.permutations=200",
     "refits=10",
     "workers=1",

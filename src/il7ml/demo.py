@@ -11,7 +11,14 @@ from il7ml.errors import InputError
 
 _CONFIGS = ("configs/cgd.yaml", "configs/il7_trial.yaml")
 _PATIENT = Path("data/il7_trial/patient.json")
-_FAST = ("validation.repeats=2", "validation.bootstrap=200", "effect.repeats=2", "effect.permutations=500", "refits=20")
+_FAST = (
+    "validation.repeats=2",
+    "validation.bootstrap=200",
+    "validation.refits=20",
+    "effect.repeats=2",
+    "effect.permutations=500",
+    "refits=20",
+)
 
 
 def demo(*, fast: bool = False) -> None:

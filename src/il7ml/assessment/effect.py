@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from il7ml import plots
+from il7ml.assessment.individual import assess_individual, modifier_credibility
 from il7ml.bundle import Estimate
 from il7ml.config import RiskModelName, RunConfig
 from il7ml.evaluation.effect_calibration import best_linear_predictor, group_effects
@@ -105,9 +106,15 @@ def assess_effect(
         limits = (average.low, average.high) if setting.harmful else (-average.high, -average.low)
         need = number_needed_to_treat(average.value if setting.harmful else -average.value, *limits)
         tables["number_needed_to_treat"] = pd.DataFrame([{**need._asdict(), "text": str(need)}])
+    pictures: dict[str, bytes] = {}
     metrics = {"ate": average, "heterogeneity_p": _p_estimate(tests["relative"].p_value, config.effect.permutations)}
     if _LEARNER_FOR_TESTS in out_of_fold.effects:
-        metrics["autoc"] = _rank_weighted(scores, out_of_fold.effects[_LEARNER_FOR_TESTS], setting.harmful, config)
+        effects = out_of_fold.effects[_LEARNER_FOR_TESTS]
+        metrics["autoc"] = _rank_weighted(scores, effects, setting.harmful, config)
+        further, pictures = assess_individual(
+            sample, scores, effects, average, metrics["autoc"], setting, config, title
+        )
+        tables |= further
     figure = plots.group_effects_figure(
         groups,
         average.value,
@@ -116,7 +123,11 @@ def assess_effect(
         "Quarter of predicted outcome, untreated",
         level,
     )
-    return EffectAssessment(scores, average, verdict, metrics, tables, {"effects_by_risk": plots.to_png(figure)})
+    pictures["effects_by_risk"] = plots.to_png(figure)
+    credibility = modifier_credibility(tests["relative"], modifiers, setting)
+    if len(credibility):
+        tables["modifier_credibility"] = credibility
+    return EffectAssessment(scores, average, verdict, metrics, tables, pictures)
 
 
 def _tests(
