@@ -1,5 +1,6 @@
 import json
 import re
+from contextlib import contextmanager
 
 import mlflow
 import numpy as np
@@ -15,6 +16,7 @@ from il7ml.config import RunConfig
 from il7ml.data.loading import load_cohort
 from il7ml.errors import InputError
 from il7ml.predictor import Predictor
+from il7ml.state import State
 from il7ml.tracking import resolve_model, summary
 from il7ml.training import fit, prepare, train
 
@@ -65,6 +67,88 @@ def test_another_seed_gives_other_numbers(small_study):
     )
     assert first.metrics != other.metrics
     assert first.data_digest == other.data_digest == cohort.digest
+
+
+class Killed(BaseException):
+    """Stands for the process's end."""
+
+
+def test_a_killed_training_goes_on_where_it_stopped_with_the_same_numbers(small_study, tmp_path):
+    prepared = prepare(RunConfig.from_file(small_study.config(**QUICK)), load_cohort(small_study.folder))
+    whole = fit(prepared)
+    state = State(tmp_path / "state" / "run")
+
+    @contextmanager
+    def killed(label):
+        def progress(done, total):
+            if label == "bootstrap" and done == 4:
+                raise Killed
+
+        yield progress
+
+    with pytest.raises(Killed):
+        fit(prepared, killed, state)
+    counts = {}
+
+    @contextmanager
+    def counting(label):
+        yield lambda done, total: counts.setdefault(label, []).append(done)
+
+    again = fit(prepared, counting, state)
+    assert counts["cross-validation"] == [2]  # all at once, from disk
+    assert counts["bootstrap"][0] == 4
+    assert again.metrics == whole.metrics
+    assert again.figures == whole.figures
+    for name, table in whole.tables.items():
+        pd.testing.assert_frame_equal(again.tables[name], table, check_exact=True)
+
+
+def test_a_complete_training_leaves_no_finished_tasks_behind(small_study, tmp_path):
+    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    train(RunConfig.from_file(small_study.config(**QUICK, tracking={"uri": uri})))
+    assert not (tmp_path / "store" / "state").exists()
+
+
+def test_another_config_does_not_take_up_the_tasks(small_study, tmp_path):
+    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    configs = [RunConfig.from_file(small_study.config(**QUICK, seed=seed)) for seed in (1, 1, 2)]
+    cohort = load_cohort(small_study.folder)
+    folders = [il7ml.training._state(prepare(config, cohort), uri).folder for config in configs]
+    assert folders[0] == folders[1] != folders[2]
+
+
+# Validation beyond cross-validation.
+
+
+def test_the_validation_tables_hold_figures_and_no_patient(small_study):
+    result = fit(prepare(RunConfig.from_file(small_study.config(**QUICK)), load_cohort(small_study.folder)))
+    corrected = result.tables["risk_corrected"]
+    assert set(corrected["model"]) == {"prevalence", "logistic"}
+    assert {"apparent", "harrell", "out_of_bag", "estimate"} <= set(corrected.columns)
+    chosen = corrected[corrected["model"] == result.selected].set_index("metric")
+    assert result.metrics["brier_corrected"].value == pytest.approx(chosen.loc["brier", "estimate"])
+    for candidate in result.candidates:
+        assert {f"{name}_corrected" for name in ("brier", "log_loss")} <= set(candidate.metrics)
+    for name in ("risk_instability", "risk_comparison", "risk_by_group", "missing_shares", "leakage_audit"):
+        assert len(result.tables[name]), name
+    sizes = result.tables["risk_by_group"]
+    assert not sizes.loc[sizes["n"] < 10, "estimate"].notna().any()
+    ids = set(small_study.patients["patient_id"].astype(str))
+    for table in result.tables.values():
+        assert not ids & set(table.astype(str).to_numpy().ravel())
+
+
+def test_models_that_learn_shapes_need_patients_or_an_acknowledgement(small_study):
+    settings = {**QUICK, "models": ["prevalence", "logistic", "xgboost"]}
+    cohort = load_cohort(small_study.folder)
+    prepared = prepare(RunConfig.from_file(small_study.config(**settings)), cohort)
+    assert prepared.size.far_too_small
+    assert prepared.config.models == ("prevalence", "logistic")
+    assert any("xgboost took no part" in note for note in prepared.notes)
+    config = RunConfig.from_file(small_study.config(**settings, acknowledge_small_sample=True))
+    acknowledged = prepare(config, cohort)
+    assert acknowledged.config.models == ("prevalence", "logistic", "xgboost")
+    assert not any("took no part" in note for note in acknowledged.notes)
 
 
 # The real trials.
