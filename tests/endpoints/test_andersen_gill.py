@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from statsmodels.duration.hazard_regression import PHReg
 
 from il7ml.endpoints.andersen_gill import CountingProcess, counting_process, recurrent_rate_ratio
@@ -25,6 +26,17 @@ def test_all_infections_as_in_r(cgd, cgd_intervals):
     treated = cgd["treat"].to_numpy(dtype=float)[process.patient, None]
     naive = fit_partial_likelihood(treated, process.stop, process.event, process.start)
     assert round(float(np.sqrt(naive.covariance[0, 0])), 4) == 0.2610
+
+
+def test_patients_less_coefficients_enlarge_the_adjusted_error(cgd, cgd_intervals):
+    process, covariates = as_process(cgd, cgd_intervals), cgd[["age", "propylac"]]
+    result = recurrent_rate_ratio(process, cgd["treat"], endpoint="infections", covariates=covariates)
+    design = np.column_stack([cgd["treat"], covariates]).astype(float)[process.patient]
+    fit = fit_partial_likelihood(design, process.stop, process.event, process.start)
+    influence = pd.DataFrame(fit.score_residuals @ fit.covariance).groupby(process.patient).sum()[0]
+    # 128 patients, 3 coefficients: with the arm alone the factor is 1, and the error is R's.
+    assert result.std_error == pytest.approx(np.sqrt((influence**2).sum() * 127 / 125))
+    assert np.log(result.high / result.estimate) / result.std_error == pytest.approx(stats.t.ppf(0.975, 125))
 
 
 def test_follow_up_cut_at_infections_gives_the_published_intervals(cgd, cgd_intervals):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
-from il7ml.endpoints.contrasts import ArmMeans, compare
+from il7ml.endpoints.contrasts import ArmMeans, compare, welch_difference
 
 ARMS = ArmMeans(np.array([0.45, 0.3]), np.array([[0.004, 0.0007], [0.0007, 0.003]]), n=109, events=41)
 FUNCTIONS = {
@@ -31,3 +32,22 @@ def test_a_ratio_out_of_range_is_unknown_and_a_difference_is_not(means, unknown)
     results = compare(ARMS._replace(means=np.array(means)), ("difference", "ratio", "odds_ratio"), "infection", "raw")
     assert {result.scale for result in results if np.isnan(result.estimate)} == unknown
     assert {result.scale for result in results if np.isnan(result.p_value)} == unknown
+
+
+def test_the_difference_of_small_arms_is_welchs():
+    rng = np.random.default_rng(1)
+    control, treated = rng.normal(0, 1, 8), rng.normal(0.5, 3, 12)
+    arms = ArmMeans(np.array([control.mean(), treated.mean()]), np.diag([control.var() / 8, treated.var() / 12]), n=20)
+    result = welch_difference(arms, (8, 12), "days", "raw", level=0.9)
+    reference = ttest_ind(treated, control, equal_var=False)
+    assert result.p_value == pytest.approx(reference.pvalue)
+    assert (result.low, result.high) == pytest.approx(tuple(reference.confidence_interval(0.9)))
+
+
+@pytest.mark.parametrize(("covariance", "sizes", "error"), [([0.0, 0.02], (1, 9), np.nan), ([0.0, 0.0], (5, 5), 0.0)])
+def test_a_difference_without_spread_has_no_p_value(covariance, sizes, error):
+    arms = ArmMeans(np.array([1.0, 2.0]), np.diag(covariance), n=sum(sizes))
+    result = welch_difference(arms, sizes, "infections", "raw")
+    assert result.estimate == 1
+    assert result.std_error == pytest.approx(error, nan_ok=True)
+    assert np.isnan(result.p_value)

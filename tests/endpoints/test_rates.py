@@ -35,9 +35,18 @@ def test_the_difference_has_the_error_of_two_independent_robust_rates(cgd):
     variance = 0
     for arm in (0, 1):
         events, days = cgd.loc[cgd["treat"] == arm, ["infections", "futime"]].to_numpy().T
-        fit = sm.GLM(events, np.ones(len(events)), family=sm.families.Poisson(), exposure=days).fit(cov_type="HC0")
-        variance += (np.exp(fit.params[0]) * fit.bse[0]) ** 2
+        n = len(events)
+        fit = sm.GLM(events, np.ones(n), family=sm.families.Poisson(), exposure=days).fit(cov_type="HC0")
+        variance += (np.exp(fit.params[0]) * fit.bse[0]) ** 2 * n / (n - 1)
     assert difference.std_error == pytest.approx(np.sqrt(variance), rel=1e-4)
+
+
+def test_the_difference_per_patient_is_that_of_welchs_test(cgd):
+    _, difference = poisson_rates(cgd["infections"], cgd["treat"], endpoint="infections")
+    treated, control = (cgd.loc[cgd["treat"] == arm, "infections"] for arm in (1, 0))
+    reference = stats.ttest_ind(treated, control, equal_var=False)
+    assert difference.p_value == pytest.approx(reference.pvalue)
+    assert (difference.low, difference.high) == pytest.approx(tuple(reference.confidence_interval()))
 
 
 def test_both_denominators_scale_the_difference_and_not_the_ratio():
@@ -63,6 +72,15 @@ def test_adjusted_rates_find_the_truth_under_overdispersion():
     assert abs(np.log(binomial.estimate / 0.56)) < 3 * binomial.std_error
     assert binomial.std_error < ratio.std_error
     assert binomial.method == "negative binomial, adjusted"
+
+
+def test_the_adjusted_negative_binomial_has_students_interval_and_the_unadjusted_a_normal_one(cgd):
+    adjusted, unadjusted = (
+        negative_binomial_rates(cgd["infections"], cgd["treat"], endpoint="infections", covariates=covariates)
+        for covariates in (cgd[["age"]], None)
+    )
+    for result, quantile in ((adjusted, stats.t.ppf(0.975, 128 - 3)), (unadjusted, stats.norm.ppf(0.975))):
+        assert np.log(result.high / result.estimate) / result.std_error == pytest.approx(quantile)
 
 
 def test_without_overdispersion_the_negative_binomial_is_poisson_and_says_so():

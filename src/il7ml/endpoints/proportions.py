@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from il7ml.endpoints.arrays import as_indicator, as_treated, require_events
-from il7ml.endpoints.contrasts import compare
+from il7ml.endpoints.contrasts import compare, welch_difference
 from il7ml.endpoints.covariates import adjustment_matrix
 from il7ml.endpoints.g_computation import raw_means, standardised_means
 from il7ml.endpoints.result import EndpointResult, Scale
@@ -20,7 +20,7 @@ _SCALES: tuple[Scale, ...] = ("difference", "ratio", "odds_ratio")
 
 
 def unadjusted_risks(y: ArrayLike, treatment: ArrayLike, *, endpoint: str, level: float = 0.95) -> list[EndpointResult]:
-    """Compare the arms' risks: difference (Wald interval), ratio and odds ratio (logarithmic intervals).
+    """Compare the arms' risks: difference (two-sample t test), ratio and odds ratio (logarithmic intervals).
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def unadjusted_risks(y: ArrayLike, treatment: ArrayLike, *, endpoint: str, level
 
     References
     ----------
-    Agresti, Categorical Data Analysis, 3rd ed., 2013, section 3.1.
+    Agresti, Categorical Data Analysis, 3rd ed., 2013, section 3.1. D'Agostino et al., Am Stat 1988;42:198,
+    doi 10.1080/00031305.1988.10475563 (t test of yes or no outcomes).
 
     Examples
     --------
@@ -54,7 +55,11 @@ def unadjusted_risks(y: ArrayLike, treatment: ArrayLike, *, endpoint: str, level
     """
     treated = as_treated(treatment)
     outcome = _as_outcome(y, treated, endpoint)
-    return compare(raw_means(BINARY, outcome, treated), _SCALES, endpoint, "unadjusted", level)
+    arms, known = raw_means(BINARY, outcome, treated), ~np.isnan(outcome)
+    # Arms with and without events have two patients at least.
+    sizes = [int((known & arm).sum()) for arm in (~treated, treated)]
+    difference = welch_difference(arms, sizes, endpoint, "unadjusted", level)
+    return [difference, *compare(arms, _SCALES[1:], endpoint, "unadjusted", level)]
 
 
 def adjusted_risks(

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from il7ml.endpoints.arrays import as_counts, as_exposure, as_treated, require_events
-from il7ml.endpoints.contrasts import compare
+from il7ml.endpoints.contrasts import compare, welch_difference
 from il7ml.endpoints.covariates import adjustment_matrix
 from il7ml.endpoints.g_computation import fit_glm, raw_means, standardised_means
 from il7ml.endpoints.result import EndpointResult, Scale, wald
@@ -50,7 +50,8 @@ def poisson_rates(
     Returns
     -------
     list of EndpointResult
-        Scales rate_ratio and difference.
+        Scales rate_ratio and difference. The unadjusted difference has errors and degrees of freedom for small arms,
+        see `contrasts.welch_difference`.
 
     Raises
     ------
@@ -75,7 +76,9 @@ def poisson_rates(
     if matrix.shape[1]:
         arms = standardised_means(COUNT, counts, treated, matrix, time)
         return compare(arms, _SCALES, endpoint, "g-computation, Poisson, robust", level)
-    return compare(raw_means(COUNT, counts, treated, time), _SCALES, endpoint, "Poisson, robust", level)
+    arms, sizes = raw_means(COUNT, counts, treated, time), (int((~treated).sum()), int(treated.sum()))
+    difference = welch_difference(arms, sizes, endpoint, "Poisson, robust", level)
+    return [*compare(arms, _SCALES[:1], endpoint, "Poisson, robust", level), difference]
 
 
 def negative_binomial_rates(
@@ -95,7 +98,8 @@ def negative_binomial_rates(
     Parameters
     ----------
     events, treatment, endpoint, exposure, covariates, level
-        As for `poisson_rates`; covariates enter the model, so the ratio is conditional on them.
+        As for `poisson_rates`; covariates enter the model, so the ratio is conditional on them, and interval and
+        P value are then Student's with n - p degrees of freedom.
 
     Returns
     -------
@@ -135,7 +139,9 @@ def negative_binomial_rates(
     else:
         coefficients, covariance = _fit_negative_binomial(counts, design, time, coefficients, mean)
     estimate, error = float(coefficients[1]), float(np.sqrt(covariance[1, 1]))
-    return wald(endpoint, method, "rate_ratio", estimate, error, n, int(counts.sum()), level=level)
+    # The estimate of alpha does not allow for the coefficients that were fitted.
+    degrees = counts.size - design.shape[1] if matrix.shape[1] else np.inf
+    return wald(endpoint, method, "rate_ratio", estimate, error, n, int(counts.sum()), degrees=degrees, level=level)
 
 
 def _fit_negative_binomial(
