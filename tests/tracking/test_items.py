@@ -14,6 +14,7 @@ from il7ml.config import RunConfig
 from il7ml.result import Candidate, TrainingResult
 from il7ml.tracking.items import (
     Child,
+    Dataset,
     Metric,
     Param,
     Picture,
@@ -98,6 +99,13 @@ def test_params_are_the_flattened_config_and_the_counts():
     assert not any(name.startswith(("study", "workers")) for name in params)
 
 
+def test_a_password_in_the_servers_address_is_not_logged():
+    tracking = RESULT.config.tracking.model_copy(update={"uri": "https://ann:secret@mlflow.example.org"})
+    result = dataclasses.replace(RESULT, config=RESULT.config.model_copy(update={"tracking": tracking}))
+    assert named(Param, result)["tracking.uri"] == "https://mlflow.example.org"
+    assert "secret" not in str(list(run_items(result)))
+
+
 def test_tags_hold_the_verdicts():
     tags = named(Tag)
     assert tags["verdict.heterogeneity"] == "none"
@@ -115,6 +123,24 @@ def test_texts_are_config_summary_versions_and_card():
     assert files["summary.md"] == summary(RESULT)
     assert json.loads(files["versions.json"]) == versions()
     assert json.loads(files["card.json"])["model_name"] == RESULT.bundle.card.model_name
+
+
+def test_the_data_are_named_by_digest_and_columns():
+    (dataset,) = of(Dataset)
+    assert dataset == (
+        "trial",
+        "d" * 64,
+        (
+            ("age", "double"),
+            ("absolute_lymphocyte_count", "double"),
+            ("neutrophil_count", "double"),
+            ("c_reactive_protein", "double"),
+            ("respiratory_support", "string"),
+            ("diabetes", "double"),
+        ),
+        RESULT.bundle.card.n,
+        "training",
+    )
 
 
 def test_tables_and_figures_go_along():

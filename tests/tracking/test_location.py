@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 
 from il7ml.errors import InputError
-from il7ml.tracking.location import database_of, project_root, resolve_uri, ui_command
+from il7ml.tracking.location import (
+    database_of,
+    is_server,
+    local_uri,
+    project_root,
+    resolve_uri,
+    ui_command,
+    without_password,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +80,26 @@ def test_a_plain_path_is_refused_with_the_address_to_write(uri):
 def test_the_database_of_an_address():
     assert database_of("sqlite:////data/store.db") == Path("/data/store.db")
     assert database_of("https://mlflow.example.org") is None
+
+
+def test_the_projects_own_store_whatever_the_environment_names(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
+    assert local_uri(project / "configs") == f"sqlite:///{project}/mlruns/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("uri", "server", "shown"),
+    [
+        ("http://127.0.0.1:5000", True, "http://127.0.0.1:5000"),
+        ("https://ann:secret@mlflow.example.org/team", True, "https://mlflow.example.org/team"),
+        ("https://ann:s@cret@mlflow.example.org", True, "https://mlflow.example.org"),
+        ("sqlite:////data/store.db", False, "sqlite:////data/store.db"),
+        ("postgresql://ann:secret@db/mlflow", False, "postgresql://db/mlflow"),
+    ],
+)
+def test_servers_and_passwords(uri, server, shown):
+    assert is_server(uri) is server
+    assert without_password(uri) == shown
 
 
 def test_the_pages_are_served_by_one_worker_without_jobs_or_telemetry(monkeypatch):

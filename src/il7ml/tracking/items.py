@@ -13,8 +13,10 @@ import pandas as pd
 
 from il7ml import __version__, texts
 from il7ml.bundle import Estimate
+from il7ml.config import RunConfig
 from il7ml.features.columns import DERIVED
 from il7ml.result import TrainingResult
+from il7ml.tracking.location import without_password
 from il7ml.trial_result import TrialResult
 
 PACKAGES = (
@@ -109,13 +111,14 @@ Item = Param | Metric | Tag | Dataset | Table | Picture | Text | Child
 def run_items(result: TrainingResult) -> Iterator[Item]:
     """Yield all that a training logs, in the order in which it is written."""
     yield from _tags(result)
-    for name, value in _flat(result.config.model_dump(mode="json", exclude={"study"})):
+    config = _without_password(result.config)
+    for name, value in _flat(config.model_dump(mode="json", exclude={"study"})):
         yield Param(name, value)
     for name, count in result.counts.items():
         yield Param(name, str(count))
     yield from metric_items(result.metrics)
     yield _dataset(result)
-    yield Text("config.yaml", result.config.to_yaml())
+    yield Text("config.yaml", config.to_yaml())
     yield Text("summary.md", summary(result))
     yield Text("versions.json", json.dumps(versions(), indent=1))
     yield Text("card.json", result.bundle.card.model_dump_json(indent=1))
@@ -150,7 +153,7 @@ def trial_items(result: TrialResult, page: str) -> Iterator[Item]:
         for end, number in zip(ends.values(), map(float, values), strict=True):
             if np.isfinite(number):
                 yield Metric(f"{endpoint}.{scale}{end}", number)
-    yield Text("config.yaml", result.config.to_yaml())
+    yield Text("config.yaml", _without_password(result.config).to_yaml())
     yield Text("summary.md", trial_summary(result))
     yield Text("versions.json", json.dumps(versions(), indent=1))
     yield Text("report.html", page)
@@ -218,6 +221,12 @@ def _tags(result: TrainingResult) -> Iterator[Tag]:
     yield Tag("verdict.heterogeneity", result.evidence)
     yield Tag("verdict.sample_size", result.sample_size.partition(":")[0])
     yield Tag("mlflow.note.content", summary(result))
+
+
+def _without_password(config: RunConfig) -> RunConfig:
+    """Return the configuration as it may be shown: a server's address can hold a name and password."""
+    tracking = config.tracking.model_copy(update={"uri": without_password(config.tracking.uri)})
+    return config.model_copy(update={"tracking": tracking})
 
 
 def _dataset(result: TrainingResult) -> Dataset:

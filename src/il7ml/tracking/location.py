@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from il7ml.config import TrackingConfig
 from il7ml.errors import InputError
@@ -52,9 +53,37 @@ def resolve_uri(uri: str | None = None, start: Path | None = None) -> str:
     return uri
 
 
+def local_uri(start: Path | None = None) -> str:
+    """Return the URI of the project's own store, whatever the environment names."""
+    return resolve_uri(TrackingConfig().uri, start)
+
+
 def database_of(uri: str) -> Path | None:
     """Return the SQLite file of a resolved URI; None for a server."""
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def is_server(uri: str) -> bool:
+    """Return whether a tracking URI is a server's address.
+
+    Examples
+    --------
+    >>> is_server("http://127.0.0.1:5000"), is_server("sqlite:////data/mlflow.db")
+    (True, False)
+    """
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def without_password(uri: str) -> str:
+    """Return an address without the name and password that may stand in it.
+
+    Examples
+    --------
+    >>> without_password("https://ann:secret@mlflow.example.org:5000/team")
+    'https://mlflow.example.org:5000/team'
+    """
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
 
 
 def ui_command(uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
