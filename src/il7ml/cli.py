@@ -16,6 +16,7 @@ from il7ml import __version__, texts
 from il7ml.errors import Il7mlError, InputError, OutOfScopeError
 
 _INTERRUPTED = 130
+_URI = "tracking store (default: the project's, or MLFLOW_TRACKING_URI)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     train = _command(
         commands, "train", _train, "train, validate, explain, track and register models; prints the run id last"
     )
-    train.add_argument("config", type=Path, metavar="CONFIG", help="training config (YAML)")
+    train.add_argument("config", type=Path, metavar="CONFIG", nargs="?", help="training config (YAML)")
+    train.add_argument("--from-run", metavar="RUN", help="instead of CONFIG: do a recorded training again, and compare")
+    train.add_argument("--uri", help=f"with --from-run: {_URI}")
     _settings(train)
     _example(train, "il7ml train configs/cgd.yaml --set validation.repeats=20")
 
@@ -137,12 +140,43 @@ def _parser() -> argparse.ArgumentParser:
     _example(predict, "il7ml predict --patient data/il7_trial/patient.json --format json")
 
     promote = _command(commands, "promote", _promote, "make a run's model the champion that predict uses by default")
-    promote.add_argument("model", metavar="RUN", help="run id or models:/NAME/VERSION")
-    promote.add_argument("--uri", help="tracking store (default: the project's, or MLFLOW_TRACKING_URI)")
+    promote.add_argument("model", metavar="RUN", nargs="?", help="run id or models:/NAME/VERSION")
+    promote.add_argument("--force", action="store_true", help="promote in spite of objections; needs --reason")
+    promote.add_argument("--reason", default="", help="why; recorded in the history")
+    promote.add_argument("--history", action="store_true", help="show the changes of champion, promote nothing")
+    promote.add_argument("--uri", help=_URI)
     _example(promote, "il7ml promote 3f2c9d1e...")
 
+    rollback = _command(commands, "rollback", _rollback, "make the previous champion champion again")
+    rollback.add_argument("name", nargs="?", metavar="NAME", help="registered model (default: the one predict uses)")
+    rollback.add_argument("--reason", default="", help="why; recorded in the history")
+    rollback.add_argument("--uri", help=_URI)
+    _example(rollback, "il7ml rollback --reason 'worse in the new ward'")
+
+    report = _command(commands, "report", _report, "write a run's report as one HTML page that needs no network")
+    report.add_argument("run_id", metavar="RUN", help="run id of a training or an analysis")
+    report.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+    report.add_argument("--uri", help=_URI)
+    _example(report, "il7ml report 3f2c9d1e... --out report.html")
+
+    store = commands.add_parser(
+        "store",
+        help="check, relocate or deliver the tracking store",
+        description="Check, relocate or deliver the tracking store.",
+        epilog="Example: il7ml store check",
+    )
+    actions = store.add_subparsers(metavar="ACTION", required=True)
+    for name, run, text in (
+        ("check", _store_check, "look whether database, files and registered models are whole"),
+        ("relocate", _store_relocate, "rewrite the paths of a store that was moved or copied"),
+        ("push", _store_push, "deliver runs that were completed while their server was away"),
+    ):
+        action = _command(actions, name, run, text)
+        action.add_argument("--uri", help=_URI)
+        _example(action, f"il7ml store {name}")
+
     ui = _command(commands, "ui", _ui, "open the MLflow pages over the project's runs")
-    ui.add_argument("--uri", help="tracking store (default: the project's, or MLFLOW_TRACKING_URI)")
+    ui.add_argument("--uri", help=_URI)
     ui.add_argument("--host", default="127.0.0.1")
     ui.add_argument("--port", type=int, default=5000)
     _example(ui, "il7ml ui --port 5001")
@@ -214,11 +248,29 @@ def _train(arguments: argparse.Namespace) -> int:
     from il7ml.tracking import summary
     from il7ml.training import train
 
+    if (arguments.config is None) == (arguments.from_run is None):
+        raise InputError("train: give either CONFIG or --from-run RUN.")
+    if arguments.from_run is not None:
+        return _retrain(arguments)
     config = RunConfig.from_file(arguments.config, arguments.overrides)
     run = train(config, steps=report, root=arguments.config.parent)
     print(summary(run.result))
     print(f"model {run.model_name} version {run.model_version}")
     print(run.run_id)
+    return 0
+
+
+def _retrain(arguments: argparse.Namespace) -> int:
+    from il7ml.progress import report
+    from il7ml.training import retrain
+
+    if arguments.overrides:
+        raise InputError("train: --set does not go with --from-run, which repeats a training as it was.")
+    again = retrain(arguments.from_run, uri=arguments.uri, steps=report, root=Path.cwd())
+    for name, (before, now) in again.differing.items():
+        print(f"{name}: {before:.10g} then, {now:.10g} now")
+    print(f"{len(again.differing)} metrics differ." if again.differing else "All metrics are identical.")
+    print(again.run.run_id)
     return 0
 
 
@@ -300,10 +352,62 @@ def _read_patient(source: str) -> dict[str, object]:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    from il7ml.tracking import promote
+    from il7ml.tracking import promote, promotion_history
 
-    model = promote(arguments.model, arguments.uri)
+    if arguments.history:
+        print(promotion_history(None, arguments.uri).to_string(index=False))
+        return 0
+    if arguments.model is None:
+        raise InputError("promote: expected a run id or models:/NAME/VERSION, or --history. Example: il7ml promote RUN")
+    model = promote(arguments.model, arguments.uri, force=arguments.force, reason=arguments.reason)
     print(f"champion: {model.name} version {model.version}")
+    return 0
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    from il7ml.tracking import rollback
+
+    model = rollback(arguments.name, arguments.uri, reason=arguments.reason)
+    print(f"champion: {model.name} version {model.version}")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from il7ml.tracking import report_of_run
+
+    page = report_of_run(arguments.run_id, arguments.uri)
+    try:
+        arguments.out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{arguments.out} cannot be written: {error.strerror}. Choose another place.") from None
+    print(arguments.out)
+    return 0
+
+
+def _store_check(arguments: argparse.Namespace) -> int:
+    from il7ml.tracking import check_store
+
+    table = check_store(arguments.uri)
+    print(table.to_string(index=False))
+    return 0 if table["ok"].all() else InputError.exit_code
+
+
+def _store_relocate(arguments: argparse.Namespace) -> int:
+    from il7ml.tracking import relocate_store
+
+    moved = relocate_store(arguments.uri)
+    print(f"{moved.changed} paths rewritten; the database as it was: {moved.backup}")
+    return 0
+
+
+def _store_push(arguments: argparse.Namespace) -> int:
+    from il7ml.tracking import push_runs
+
+    delivered = push_runs(arguments.uri)
+    for each in delivered:
+        print(f"run {each.local_run} is now {each.server_run} at {each.server}")
+    if not delivered:
+        print("Nothing waits to be delivered.")
     return 0
 
 

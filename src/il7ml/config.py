@@ -201,17 +201,26 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a NUL
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{what} {path} cannot be read: {reason}. Check the path.") from None
+    return yaml_of(text, f"{what} {path}")
+
+
+def yaml_of(text: str, what: str) -> dict[str, Any]:
+    """Return a YAML mapping.
+
+    Raises
+    ------
+    InputError
+        If the text is not YAML or does not hold a mapping.
+    """
     try:
         raw = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date not in the calendar
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark else ""
-        raise InputError(f"{what} {path} is not valid YAML{place}. Mend the file.") from None
+        raise InputError(f"{what} is not valid YAML{place}. Mend the file.") from None
     if not isinstance(raw, dict):
         found = "nothing" if raw is None else type(raw).__name__
-        raise InputError(
-            f"{what} {path}: expected keys with values, found {found}. Write lines of the form 'key: value'."
-        )
+        raise InputError(f"{what}: expected keys with values, found {found}. Write lines of the form 'key: value'.")
     return raw
 
 

@@ -53,7 +53,7 @@ def demo(*, fast: bool = False) -> None:
         print(f"  heterogeneity: {result.evidence}. {result.evidence_reason}")
         print(f"  run {run.run_id} in {time.perf_counter() - start:.0f} s")
         _say("il7ml", "promote", run.run_id)
-        model = promote(run.run_id)
+        model = promote(run.run_id, force=True, reason="demonstration")
         print(f"champion: {model.name} version {model.version}")
     _say("il7ml", "predict", "--patient", str(_PATIENT))
     patient = json.loads(_PATIENT.read_text(encoding="utf-8"))

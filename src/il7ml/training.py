@@ -19,7 +19,7 @@ from il7ml.assessment import EffectAssessment, RiskAssessment, assess_effect, as
 from il7ml.assessment.size import SizeVerdict
 from il7ml.assessment.validation import audit_tables, group_tables, site_tables, validate_models
 from il7ml.bundle import FORMAT, Bundle, Card, CardVariable, EffectRefits, Refits
-from il7ml.config import RiskModelName, RunConfig
+from il7ml.config import RiskModelName, RunConfig, yaml_of
 from il7ml.data.cohort import Cohort
 from il7ml.data.description import endpoint_counts, missing_by_arm, table_one
 from il7ml.data.loading import load_cohort
@@ -36,10 +36,11 @@ from il7ml.models.final import FinalRisk, fit_final_effect, fit_final_risk, fit_
 from il7ml.models.reference import fit_reference
 from il7ml.models.resampled import resample
 from il7ml.parallel import Progress, available_cores, stream
+from il7ml.report.training import training_report
 from il7ml.result import TrainedRun, TrainingResult
 from il7ml.schema import Variable
 from il7ml.state import State
-from il7ml.tracking import database_of, open_run, resolve_uri, run_items
+from il7ml.tracking import config_of_run, database_of, metric_items, open_run, resolve_uri, run_items
 
 #: Opens a progress display for a named step.
 Steps = Callable[[str], AbstractContextManager[Progress | None]]
@@ -108,13 +109,66 @@ def train(
     if revision := _git_revision(root):
         tags["mlflow.source.git.commit"] = revision
     name = f"{study.name} {config.endpoint}{' (simulated)' if study.simulated else ''}"
-    with open_run(uri, config.tracking.experiment, name, tags) as run:
+    with open_run(uri, config.tracking.experiment, name, tags, root=root) as run:
         result = fit(prepared, steps, state)
-        run.log(run_items(result))
+        run.log(run_items(result, training_report(result)))
         model = run.log_model(result.bundle, result.bundle.card.model_name, result.example)
     if state is not None:
         state.clear()
     return TrainedRun(run.run_id, model.name, model.version, result)
+
+
+class Repetition(NamedTuple):
+    """A training done again.
+
+    Attributes
+    ----------
+    run : TrainedRun
+    differing : dict of str to tuple of float
+        Metrics that are not the same as those recorded: recorded, now.
+    """
+
+    run: TrainedRun
+    differing: dict[str, tuple[float, float]]
+
+
+def retrain(run: str, *, uri: str | None = None, steps: Steps | None = None, root: Path | None = None) -> Repetition:
+    """Train again with the config that a run recorded, and compare the metrics.
+
+    Parameters
+    ----------
+    run : str
+        Id of a finished training.
+    uri, steps, root
+        As in `train`; the store is that of the run.
+
+    Raises
+    ------
+    InputError
+        If the run is not known or no training, its study is not where it was, or the data are others.
+    """
+    record = config_of_run(run, uri)
+    if record.command != "il7ml train":
+        raise InputError(f"run {run} was made by {record.command}, not by il7ml train. Name a training.")
+    config = RunConfig.model_validate(yaml_of(record.config, f"config of run {run}"))
+    if not config.study.exists() and root is not None and (root / config.study).exists():
+        config = config.model_copy(update={"study": root / config.study})
+    cohort = load_cohort(config.study, course=False)
+    if cohort.digest != record.data_digest:
+        raise InputError(
+            f"the data of run {run} had another digest ({record.data_digest[:12]}, now {cohort.digest[:12]}): they "
+            "have changed since. Restore them, or train without --from-run."
+        )
+    if uri is not None:
+        config = config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": uri})})
+    again = train(config, cohort=cohort, steps=steps, root=root)
+    now = {item.name: item.value for item in metric_items(again.result.metrics)}
+    differing = {
+        name: (record.metrics.get(name, float("nan")), now.get(name, float("nan")))
+        for name in sorted({*record.metrics, *now})
+        if record.metrics.get(name) != now.get(name)
+    }
+    return Repetition(again, differing)
 
 
 def _state(prepared: Prepared, uri: str) -> State | None:

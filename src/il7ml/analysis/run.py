@@ -79,13 +79,14 @@ def analyze(
     study = cohort.study
     tags = {"study": study.name, "data": "simulated" if study.simulated else "real"}
     name = f"analysis of {study.name}{' (simulated)' if study.simulated else ''}"
-    with open_run(uri, config.tracking.experiment, name, tags) as run:
-        result = replace(compare(config, cohort, steps), run_id=run.run_id)
+    with open_run(uri, config.tracking.experiment, name, tags, root=root) as run:
+        result = compare(config, cohort, steps)
         page = trial_report(result)
         run.log(trial_items(result, page))
         if out is not None:
             _write(result, page, out)
-    return result
+    # The id is known for good only now: a run is completed in another store if its server goes away.
+    return replace(result, run_id=run.run_id)
 
 
 def compare(config: RunConfig, cohort: Cohort, steps: Steps | None = None) -> TrialResult:

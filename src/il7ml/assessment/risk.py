@@ -15,9 +15,9 @@ from il7ml.evaluation.calibration import calibration_curve
 from il7ml.evaluation.decision import decision_curve
 from il7ml.evaluation.risk import risk_metrics
 from il7ml.evaluation.roc import roc_curve
-from il7ml.evaluation.selection import select_simplest
+from il7ml.evaluation.selection import MORE_COMPLEX, Selection, select_model
 from il7ml.family import FAMILIES
-from il7ml.models.catalog import SIMPLICITY, Setting
+from il7ml.models.catalog import REFERENCE, SIMPLICITY, Setting
 from il7ml.models.crossfit import OutOfFold, Sample
 from il7ml.parallel import spawn, stream
 from il7ml.result import Candidate
@@ -53,7 +53,9 @@ def assess_risk(
     kind, family = setting.outcome, FAMILIES[setting.outcome]
     factual = {name: out_of_fold.factual(name, sample.treatment) for name in out_of_fold.untreated}
     losses = {name: family.loss(sample.y, predicted, sample.exposure) for name, predicted in factual.items()}
-    selection = select_simplest(losses, [name for name in SIMPLICITY if name in factual], sample.weight)
+    order = [name for name in SIMPLICITY if name in factual]
+    reference = REFERENCE if REFERENCE in factual else order[0]
+    selection = select_model(losses, order, reference, sample.weight)
     bootstrap, level = config.validation.bootstrap, config.validation.level
     metrics = {
         name: risk_metrics(
@@ -99,7 +101,7 @@ def assess_risk(
     candidates = tuple(Candidate(model, estimates(table), model == name) for model, table in metrics.items())
     return RiskAssessment(
         selected=name,
-        reason=_selection_reason(selection.name, selection.best, selection.table),
+        reason=_selection_reason(selection, reference),
         metrics=estimates(metrics[name]),
         candidates=candidates,
         tables=tables,
@@ -139,11 +141,19 @@ def _binary_tables(
     return {"roc_curve": pd.concat(curves, ignore_index=True) if curves else empty, "decision_curve": decisions}
 
 
-def _selection_reason(name: str, best: str, table: pd.DataFrame) -> str:
-    chosen, smallest = texts.MODEL_LABELS[name], texts.MODEL_LABELS[best]
-    if name == best:
+def _selection_reason(selection: Selection, reference: str) -> str:
+    chosen, smallest = texts.MODEL_LABELS[selection.name], texts.MODEL_LABELS[selection.best]
+    if selection.name == selection.best:
         return f"{chosen} has the smallest out-of-fold loss."
-    return f"{smallest} has the smallest out-of-fold loss; {chosen} is simpler and within one standard error of it."
+    if selection.name == reference:
+        return (
+            f"{smallest} has the smallest out-of-fold loss, but by less than {MORE_COMPLEX:g} standard errors of the "
+            f"difference; {chosen} is simpler."
+        )
+    return (
+        f"{smallest} has the smallest out-of-fold loss, but is not clearly better than "
+        f"{texts.MODEL_LABELS[reference]}, which {chosen} beats."
+    )
 
 
 def estimates(table: pd.DataFrame) -> dict[str, Estimate]:

@@ -37,7 +37,7 @@ from il7ml.evaluation.repeated_splits import median_over_splits, split_level
 from il7ml.evaluation.risk import risk_metrics
 from il7ml.evaluation.roc import roc_curve
 from il7ml.evaluation.sample_size import SampleSize, sample_size
-from il7ml.evaluation.selection import Selection, select_simplest
+from il7ml.evaluation.selection import Selection, select_model
 from il7ml.evaluation.toc import targeting_curve
 from il7ml.evaluation.verdict import Level, Verdict, judge
 
@@ -94,7 +94,7 @@ __all__ = [
     "risk_metrics",
     "roc_curve",
     "sample_size",
-    "select_simplest",
+    "select_model",
     "split_level",
     "targeting_curve",
     "unadjusted_effect",

@@ -1,4 +1,4 @@
-"""Choice among candidate models: the simplest that is within one standard error of the best."""
+"""Choice among candidate models: the penalised regression, unless a simpler or a clearly better one takes its place."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from numpy.typing import ArrayLike
 from il7ml.errors import InputError
 from il7ml.evaluation.outcome import as_repeats
 
+#: By how many standard errors of the paired difference a model's loss must be below the reference's. A simpler model
+#: needs none, so that nothing that loses to the event rate is chosen; a more complex one must be better beyond luck.
+SIMPLER, MORE_COMPLEX = 0.0, 1.5
+
 
 class Selection(NamedTuple):
     """Outcome of a choice among models.
@@ -23,8 +27,8 @@ class Selection(NamedTuple):
     best : str
         The model with the smallest mean loss.
     table : DataFrame
-        A row a model, simplest first: model, loss, difference (to the best), std_error (of the difference),
-        within_one_se, no_simpler_is_better.
+        A row a model, simplest first: model, loss, difference (to the reference), std_error (of the difference),
+        needed (standard errors by which it must be better), beats_reference.
     """
 
     name: str
@@ -32,14 +36,16 @@ class Selection(NamedTuple):
     table: pd.DataFrame
 
 
-def select_simplest(
-    losses: Mapping[str, ArrayLike], order: Sequence[str], weight: ArrayLike | None = None
+def select_model(
+    losses: Mapping[str, ArrayLike], order: Sequence[str], reference: str, weight: ArrayLike | None = None
 ) -> Selection:
-    """Choose the simplest model whose out-of-fold loss is within one standard error of the smallest.
+    """Choose the reference, unless a simpler model has a smaller loss or a more complex one a clearly smaller one.
 
-    The standard error is that of the mean paired difference between patients' losses, repeats averaged first: models
-    are judged on the same patients, so their losses are strongly correlated. A model that does worse than a simpler one
-    is never chosen, whatever its standard error.
+    A penalised regression is shrunk towards the event rate by its penalty, so it is a compromise already, and the
+    usual "simplest within one standard error" throws its gain away where patients are few (docs/risk.md). The standard
+    error is that of the mean paired difference between patients' losses, repeats averaged first: models are judged on
+    the same patients, so their losses are strongly correlated. Of several models that beat the reference the one with
+    the smallest loss is taken.
 
     Parameters
     ----------
@@ -47,6 +53,8 @@ def select_simplest(
         Each patient's out-of-fold loss, by model, as `Family.loss` returns it; may be NaN where `weight` is 0.
     order : sequence of str
         Model names, simplest first.
+    reference : str
+        One of them.
     weight : array-like of shape (n,), optional
         Inverse probability that the outcome is observed.
 
@@ -57,21 +65,23 @@ def select_simplest(
     Raises
     ------
     InputError
-        If `order` does not name the models of `losses`.
+        If `order` does not name the models of `losses`, or the reference is not one of them.
 
     References
     ----------
-    Breiman et al., Classification and Regression Trees, 1984, doi 10.1201/9781315139470 (one-standard-error rule).
+    Breiman et al., Classification and Regression Trees, 1984, doi 10.1201/9781315139470 (standard-error rules).
 
     Examples
     --------
     >>> losses = {"prevalence": [0.6, 0.7, 0.5, 0.6], "logistic": [0.5, 0.8, 0.4, 0.6]}
-    >>> select_simplest(losses, ["prevalence", "logistic"]).name
-    'prevalence'
+    >>> select_model(losses, ["prevalence", "logistic"], "logistic").name
+    'logistic'
     """
     if sorted(order) != sorted(losses):
         raise InputError(f"order: expected each of {', '.join(losses)} once, got {', '.join(order)}.")
-    n = np.shape(losses[order[0]])[-1]
+    if reference not in losses:
+        raise InputError(f"reference: expected one of {', '.join(losses)}, got {reference!r}.")
+    n = np.shape(losses[reference])[-1]
     share = np.ones(n) if weight is None else np.asarray(weight, dtype=float)
     known = share > 0
     share = share[known] / share.sum()
@@ -81,21 +91,22 @@ def select_simplest(
             for name in order
         ]
     )
+    place = list(order).index(reference)
     mean = patients @ share
-    best = int(np.argmin(mean))
-    paired = patients - patients[best]
+    paired = patients - patients[place]
     difference = paired @ share
     error = np.sqrt(((paired - difference[:, None]) ** 2) @ share**2)
-    within = difference <= error
-    undefeated = mean <= np.minimum.accumulate(mean)
+    needed = np.where(np.arange(len(order)) < place, SIMPLER, MORE_COMPLEX)
+    beats = difference < -needed * error
+    chosen = int(np.argmin(np.where(beats, mean, np.inf))) if beats.any() else place
     table = pd.DataFrame(
         {
             "model": list(order),
             "loss": mean,
             "difference": difference,
             "std_error": error,
-            "within_one_se": within,
-            "no_simpler_is_better": undefeated,
+            "needed": needed,
+            "beats_reference": beats,
         }
     )
-    return Selection(order[int(np.argmax(within & undefeated))], order[best], table)
+    return Selection(order[chosen], order[int(np.argmin(mean))], table)

@@ -22,6 +22,9 @@ EffectLearner = DRLearner | TLearner
 SIMPLICITY: tuple[RiskModelName, ...] = ("prevalence", "lymphocyte", "firth", "logistic", "xgboost", "stack")
 
 
+#: What stays unless a simpler model is better, or a more complex one clearly so.
+REFERENCE: RiskModelName = "logistic"
+
 #: Models that learn shapes and interactions, for which they need many times the patients of a regression: van der Ploeg
 #: et al., BMC Med Res Methodol 2014;14:137, doi 10.1186/1471-2288-14-137.
 FLEXIBLE: tuple[RiskModelName, ...] = ("xgboost", "stack")

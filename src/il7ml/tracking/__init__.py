@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "check_store": "il7ml.tracking.upkeep",
     "config_of_run": "il7ml.tracking.record",
+    "metric_items": "il7ml.tracking.items",
     "open_run": "il7ml.tracking.store",
     "promote": "il7ml.tracking.promotion",
     "promotion_history": "il7ml.tracking.promotion",
     "push_runs": "il7ml.tracking.delivery",
     "relocate_store": "il7ml.tracking.relocation",
+    "report_of_run": "il7ml.tracking.record",
     "resolve_model": "il7ml.tracking.registry",
     "resolve_uri": "il7ml.tracking.location",
     "database_of": "il7ml.tracking.location",
@@ -27,11 +29,13 @@ __all__ = [
     "check_store",
     "config_of_run",
     "database_of",
+    "metric_items",
     "open_run",
     "promote",
     "promotion_history",
     "push_runs",
     "relocate_store",
+    "report_of_run",
     "resolve_model",
     "resolve_uri",
     "rollback",
@@ -43,10 +47,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from il7ml.tracking.delivery import push_runs
-    from il7ml.tracking.items import run_items, summary, trial_items
+    from il7ml.tracking.items import metric_items, run_items, summary, trial_items
     from il7ml.tracking.location import database_of, resolve_uri, ui_command
     from il7ml.tracking.promotion import promote, promotion_history, rollback
-    from il7ml.tracking.record import config_of_run
+    from il7ml.tracking.record import config_of_run, report_of_run
     from il7ml.tracking.registry import resolve_model
     from il7ml.tracking.relocation import relocate_store
     from il7ml.tracking.store import open_run

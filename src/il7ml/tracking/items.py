@@ -108,8 +108,8 @@ class Child(NamedTuple):
 Item = Param | Metric | Tag | Dataset | Table | Picture | Text | Child
 
 
-def run_items(result: TrainingResult) -> Iterator[Item]:
-    """Yield all that a training logs, in the order in which it is written."""
+def run_items(result: TrainingResult, page: str) -> Iterator[Item]:
+    """Yield all that a training logs, in the order in which it is written; `page` is its report."""
     yield from _tags(result)
     config = _without_password(result.config)
     for name, value in _flat(config.model_dump(mode="json", exclude={"study"})):
@@ -121,6 +121,7 @@ def run_items(result: TrainingResult) -> Iterator[Item]:
     yield Text("config.yaml", config.to_yaml())
     yield Text("summary.md", summary(result))
     yield Text("versions.json", json.dumps(versions(), indent=1))
+    yield Text("report.html", page)
     yield Text("card.json", result.bundle.card.model_dump_json(indent=1))
     for name, frame in result.tables.items():
         yield Table(name, frame)

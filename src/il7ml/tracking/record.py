@@ -12,6 +12,7 @@ from il7ml.tracking.mlflow_client import or_none, store_errors
 from il7ml.tracking.opening import open_store
 
 _CONFIG = "config.yaml"
+REPORT = "report.html"
 
 
 class RunRecord(NamedTuple):
@@ -67,3 +68,29 @@ def config_of_run(run: str, uri: str | None = None) -> RunRecord:
         with tempfile.TemporaryDirectory() as folder:
             text = Path(client.download_artifacts(run, _CONFIG, folder)).read_text(encoding="utf-8")
     return RunRecord(run, tags.get("mlflow.source.name", ""), text, tags["data_digest"], dict(found.data.metrics))
+
+
+def report_of_run(run: str, uri: str | None = None) -> str:
+    """Return the HTML report that a finished run logged.
+
+    Parameters
+    ----------
+    run : str
+        Run id.
+    uri : str, optional
+
+    Raises
+    ------
+    InputError
+        If the store or run is not known, or the run has no report.
+    """
+    uri = resolve_uri(uri)
+    client = open_store(uri, must_exist=True)
+    with store_errors(uri):
+        found = or_none(client.get_run, run)
+        if found is None:
+            raise InputError(f"run {run!r} is not in the store. Look for its id: il7ml ui.")
+        if all(each.path != REPORT for each in client.list_artifacts(run)):
+            raise InputError(f"run {run!r} has no report: it did not finish, or is a candidate's. Name its parent run.")
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(client.download_artifacts(run, REPORT, folder)).read_text(encoding="utf-8")
