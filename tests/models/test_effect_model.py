@@ -2,11 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+from scipy.stats import t
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from il7ml.errors import InputError
-from il7ml.models import nuisance
+from il7ml.evaluation.effects import average_effect
+from il7ml.models import effect_model, nuisance
 from il7ml.models.effect_model import EffectModel
 
 
@@ -101,8 +103,7 @@ def test_an_outlier_counts_as_three_standard_deviations():
     model = EffectModel("continuous").fit(X, y, arm, propensity=0.5)
     at_limit = float(X["x0"].mean() + 3.001 * X["x0"].std())
     near, far = model.predict(pd.DataFrame({"x0": [at_limit, 1e6], "x1": [0.0, 0.0]}))
-    # The patient's risk, a shape of its own, is limited too, at its own three standard deviations.
-    assert far == pytest.approx(near, abs=0.3)
+    assert far == near  # the patient's risk, a shape of its own, is made of the limited values too
 
 
 def test_the_same_seed_gives_the_same_answer():
@@ -177,6 +178,29 @@ def test_average_effect_is_adjusted_and_not_shrunken():
     # The difference in means has standard error 2 sqrt(0.25 + 0.09) / sqrt(120) = 0.106, the adjusted one 0.055;
     # six errors of the former would stay below 0.08 together in 15 % of cases.
     assert np.sqrt(np.mean(np.square(errors))) < 0.08
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale"), [("continuous", "difference"), ("continuous", "ratio"), ("binary", "odds_ratio")]
+)
+def test_limits_of_the_average_leave_degrees_of_freedom_to_the_regression(kind, scale, monkeypatch):
+    """Without covariates intercept and arm are the regression: Student's t and a variance with n - 2 degrees."""
+    X, y, arm, _ = normal_trial(30, lambda X: np.zeros(len(X)))
+    y = np.exp(y) if kind == "continuous" else (y > 0).astype(float)
+    tables = []
+
+    def spy(*arguments, **further):
+        tables.append(average_effect(*arguments, **further).set_index("scale"))
+        return tables[-1].reset_index()
+
+    monkeypatch.setattr(effect_model, "average_effect", spy)
+    model = EffectModel(kind, scale=scale, variables={}).fit(X, y, arm, propensity=0.5)
+    row = tables[0].loc["difference" if kind == "continuous" else scale]
+    half = t.ppf(0.975, 28) * row["std_error"] * np.sqrt(30 / 28)
+    limits, estimate = np.array(model.ate_interval_), model.ate_
+    if scale != "difference":
+        limits, estimate = np.log(limits), np.log(estimate)
+    np.testing.assert_allclose(limits, [estimate - half, estimate + half], rtol=1e-6)
 
 
 def test_predicted_averages_are_shrunken_by_the_sceptical_prior():

@@ -29,6 +29,11 @@ def blocks_of(shapes, base, scores, weight=None, size=25):
         yield features[rows], scores[rows], weight[rows]
 
 
+def moments_at(posterior, features):
+    moments, needed = posterior.moments()
+    return moments.at(features[:, needed])
+
+
 def test_sums_do_not_depend_on_the_blocks_of_patients():
     shapes = shapes_of([(0,), (1,)], np.log([0.5, 0.5]))
     base, scores = sample()
@@ -69,7 +74,7 @@ def test_one_layer_is_exact_bayesian_model_averaging(monkeypatch):
     weight /= weight.sum()
     assert posterior.probability == pytest.approx(1 - weight[-1], abs=1e-4)
     np.testing.assert_allclose(posterior.layers[0].weight, weight[:-1].reshape(3, 4).sum(axis=1), atol=1e-4)
-    mean, _ = posterior.moments(shapes.features(base, np.empty((60, 0))))
+    mean, _ = moments_at(posterior, shapes.features(base, np.empty((60, 0))))
     np.testing.assert_allclose(mean, weight[:-1] @ np.array(means), atol=1e-4)
 
 
@@ -80,7 +85,7 @@ def test_sums_of_shapes_are_found():
     scores = 0.5 * base[:, 0] - 0.5 * base[:, 1] + rng.normal(size=2000)
     posterior = fit_posterior(sum_scores(blocks_of(shapes, base, scores)), shapes, unit=1.0)
     np.testing.assert_allclose(posterior.weights, [1.0, 1.0], atol=0.3)
-    mean, _ = posterior.moments(shapes.features(np.eye(2), np.empty((2, 0))))
+    mean, _ = moments_at(posterior, shapes.features(np.eye(2), np.empty((2, 0))))
     np.testing.assert_allclose(mean, [0.5, -0.5], atol=0.08)
     assert posterior.noise == pytest.approx(1.0, rel=0.1)
 
@@ -98,8 +103,41 @@ def test_variance_falls_with_patients_and_rises_with_a_design_effect():
     shapes = shapes_of([(0,), (1,)], np.log([0.5, 0.5]))
     new = shapes.features(np.array([[1.0, -1.0]]), np.empty((1, 0)))
     sums = {n: sum_scores(blocks_of(shapes, *sample(n))) for n in (100, 10_000)}
-    variance = {n: fit_posterior(each, shapes, unit=1.0).moments(new)[1][0] for n, each in sums.items()}
+    variance = {n: moments_at(fit_posterior(each, shapes, unit=1.0), new)[1][0] for n, each in sums.items()}
     assert variance[10_000] < variance[100] / 5
     # Ten thousand patients whose dependence makes them worth a hundred.
     worth_few = fit_posterior(sums[10_000].scaled(0.01), shapes, unit=1.0)
-    assert worth_few.moments(new)[1][0] > 5 * variance[10_000]
+    assert moments_at(worth_few, new)[1][0] > 5 * variance[10_000]
+
+
+def test_mean_and_variance_are_those_of_the_sum_of_single_shapes():
+    """Against each layer's mixture over blocks, written out patient by patient, and draws from the remainder."""
+    shapes = shapes_of([(0,), (1,), (0, 1)], np.log([0.5, 0.3, 0.2]))
+    base, scores = sample(n=200)
+    posterior = fit_posterior(sum_scores(blocks_of(shapes, base, scores)), shapes, unit=1.0)
+    new = shapes.features(np.random.default_rng(2).normal(size=(5, 2)), np.empty((5, 0)))
+    turned = posterior.basis.turned(new[:, :4])
+    expected, variance = np.zeros(5), np.zeros(5)
+    for layer in posterior.layers:
+        first, second = np.zeros(5), np.zeros(5)
+        for block, probability in enumerate(layer.weight):
+            rows = posterior.basis.block == block
+            covariance = np.diag(layer.variance[rows]) + np.outer(layer.mean[rows], layer.mean[rows])
+            first += probability * turned[:, rows] @ layer.mean[rows]
+            second += probability * np.array([x @ covariance @ x for x in turned[:, rows]])
+        expected += first
+        variance += second - first**2
+    rest = posterior.remainder
+    directions = (new[:, 4:] - rest.centre) @ rest.directions
+    variance += [x @ np.diag(rest.second) @ x for x in directions]
+    for ours, theirs in zip(moments_at(posterior, new), (expected, variance), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+
+
+def test_shapes_that_play_no_part_are_left_out():
+    shapes = shapes_of([(0,), (1,), (0, 1)], np.log([0.5, 0.5 - 1e-30, 1e-30]))
+    base, scores = sample(n=3000, slope=1.0)
+    base[:, 1] = 1.0  # constant
+    posterior = fit_posterior(sum_scores(blocks_of(shapes, base, scores)), shapes, unit=1.0)
+    _, needed = posterior.moments()
+    np.testing.assert_array_equal(needed, [0, 4, 5, 6])

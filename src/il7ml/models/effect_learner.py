@@ -16,8 +16,11 @@ from il7ml.errors import InputError
 from il7ml.evaluation.effects import DoublyRobustScores, doubly_robust_scores
 from il7ml.family import Family, Kind, family_of
 from il7ml.features.columns import infer_variables, to_columns
+from il7ml.features.design import LinearDesign
 from il7ml.models.arrays import arm_vector, exposure_vector, outcome_vector, vector, weight_vector
 from il7ml.models.folds import outcome_strata, stratified_folds
+from il7ml.models.propensity import estimate_propensity
+from il7ml.parallel import stream
 from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
@@ -47,6 +50,13 @@ class EffectLearner(BaseEstimator):  # type: ignore[misc]
         Covariate-adjusted average effect (augmented inverse-probability weighting, cross-fitted).
     ate_interval_ : tuple of float
         Its 95 % interval.
+    overlap_ : DataFrame or None
+        If the probability of treatment was estimated: how alike the arms are (see `propensity.Propensity`).
+
+    Notes
+    -----
+    Columns are found by name. Values may be missing, all of a patient's too: linear models take the training median and
+    the difference that gaps made in training, boosted trees the branch that they learned for gaps.
     """
 
     def __init__(
@@ -88,8 +98,9 @@ class EffectLearner(BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n,)
         treatment : array-like of shape (n,)
             1 for treated, 0 for control.
-        propensity : float or array-like of shape (n,), optional
-            Known probability of treatment; by default the share of treated patients.
+        propensity : float, array-like of shape (n,) or 'estimate', optional
+            Known probability of treatment; by default the share of treated patients. 'estimate' is for cohorts, where
+            nobody knows it: patients whose treatment was nearly certain are then left out (see `overlap_`).
         sample_weight : array-like of shape (n,), optional
             Censoring weights; 0 where the outcome is unknown.
         exposure : array-like of shape (n,), optional
@@ -99,14 +110,10 @@ class EffectLearner(BaseEstimator):  # type: ignore[misc]
         ------
         InputError
             If a column is missing, an array is not finite, not of n values or outside what it can be, a probability
-            is not inside (0, 1), or an arm has fewer than five patients or no information on the outcome.
+            is not inside (0, 1), or an arm has fewer than five patients or no information on the outcome, also after
+            those without a choice are left out.
         """
-        frame = as_frame(X)
-        self.variables_ = dict(self.variables) if self.variables is not None else infer_variables(frame)
-        self.feature_names_in_ = np.array(list(map(str, frame.columns)), dtype=object)
-        self.n_features_in_ = frame.shape[1]
-        trial = _checked(self.family, frame, y, treatment, propensity, sample_weight, exposure)
-        self._learn(frame, trial)
+        self._learn(*self._checked(X, y, treatment, propensity, sample_weight, exposure))
         return self
 
     def predict(self, X: pd.DataFrame | ArrayLike) -> Floats:
@@ -129,6 +136,43 @@ class EffectLearner(BaseEstimator):  # type: ignore[misc]
         spread = self._refits(as_frame(X)).std(axis=0, ddof=1) * float(ndtri(1 - alpha / 2))
         centre = self.predict(X)
         return centre - spread, centre + spread
+
+    def _checked(
+        self,
+        X: pd.DataFrame | ArrayLike,
+        y: ArrayLike,
+        treatment: ArrayLike,
+        propensity: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        exposure: ArrayLike | None,
+        groups: ArrayLike | None = None,
+    ) -> tuple[pd.DataFrame, Trial]:
+        """Take note of the variables, and return patients and arrays that can be learned from."""
+        frame = as_frame(X)
+        self.variables_ = dict(self.variables) if self.variables is not None else infer_variables(frame)
+        self.feature_names_in_ = np.array(list(map(str, frame.columns)), dtype=object)
+        self.n_features_in_ = frame.shape[1]
+        self.overlap_: pd.DataFrame | None = None
+        estimate = isinstance(propensity, str)
+        if estimate and propensity != "estimate":
+            raise InputError(
+                f"propensity: expected probabilities or 'estimate', got {propensity!r}. Give one of these."
+            )
+        known = None if estimate else propensity
+        trial = _checked(self.family, len(frame), y, treatment, known, sample_weight, exposure, groups)
+        return self._overlapping(frame, trial) if estimate else (frame, trial)
+
+    def _overlapping(self, frame: pd.DataFrame, trial: Trial) -> tuple[pd.DataFrame, Trial]:
+        """Return patients who could have been in either arm, with the estimated probability."""
+        columns = to_columns(frame, self.variables_)
+        design = LinearDesign.learn(columns, self.variables_)
+        rng = np.random.default_rng(stream(self.random_state, "propensity"))
+        found = estimate_propensity(design.matrix(columns, len(frame)), design.names, trial.treatment, self.folds, rng)
+        self.overlap_ = found.overlap
+        trial.propensity = found.probability
+        trial = trial.rows(found.kept)
+        _check_outcomes(trial)
+        return frame[found.kept], trial
 
     def _learn(self, frame: pd.DataFrame, trial: Trial) -> None:
         raise NotImplementedError
@@ -158,9 +202,10 @@ class Trial:
         propensity: Floats,
         weight: Floats,
         exposure: Floats | None,
+        sites: NDArray[np.intp] | None = None,
     ) -> None:
         self.y, self.treatment, self.propensity = y, treatment, propensity
-        self.weight, self.exposure = weight, exposure
+        self.weight, self.exposure, self.sites = weight, exposure, sites
 
     def scores(self, untreated: Floats, treated: Floats) -> DoublyRobustScores:
         """Return doubly-robust scores for the given out-of-fold means."""
@@ -172,6 +217,17 @@ class Trial:
             treated,
             weight=self.weight,
             exposure=self.exposure,
+        )
+
+    def rows(self, rows: NDArray[np.bool_]) -> Trial:
+        """Return the trial of some of its patients."""
+        return Trial(
+            self.y[rows],
+            self.treatment[rows],
+            self.propensity[rows],
+            self.weight[rows],
+            self.exposure_of(rows),
+            None if self.sites is None else np.unique(self.sites[rows], return_inverse=True)[1],
         )
 
     def exposure_of(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Floats | None:
@@ -214,14 +270,14 @@ def as_frame(X: Any) -> pd.DataFrame:
 
 def _checked(
     family: Family,
-    frame: pd.DataFrame,
+    n: int,
     y: ArrayLike,
     treatment: ArrayLike,
     propensity: ArrayLike | None,
     weight: ArrayLike | None,
     exposure: ArrayLike | None,
+    groups: ArrayLike | None,
 ) -> Trial:
-    n = len(frame)
     y, arm, weights = outcome_vector(y, n, family.kind), arm_vector(treatment, n), weight_vector(weight, n)
     smallest = int(min((arm == 0).sum(), (arm == 1).sum()))
     if smallest < _SMALLEST_ARM:
@@ -234,14 +290,29 @@ def _checked(
         raise InputError(
             "propensity: expected probabilities above 0 and below 1; others came. Leave out patients who had no choice."
         )
+    sites = None if groups is None else _sites(groups, n)
+    trial = Trial(y, arm.astype(np.int8), known, weights, exposure_vector(exposure, n), sites)
+    _check_outcomes(trial)
+    return trial
+
+
+def _check_outcomes(trial: Trial) -> None:
     for value, name in ((0, "control"), (1, "treated")):
-        outcomes = y[(arm == value) & (weights > 0)]
+        outcomes = trial.y[(trial.treatment == value) & (trial.weight > 0)]
         if outcomes.size == 0 or outcomes.min() == outcomes.max():
             raise InputError(
                 f"y: the {name} arm shows no variation in the outcome, so an effect cannot be estimated. "
                 "Choose another outcome."
             )
-    return Trial(y, arm.astype(np.int8), known, weights, exposure_vector(exposure, n))
+
+
+def _sites(groups: ArrayLike, n: int) -> NDArray[np.intp]:
+    codes, sites = pd.factorize(np.asarray(groups))
+    if codes.size != n:
+        raise InputError(f"groups: expected {n} values, one a row of X, got {codes.size}. Align it with X.")
+    if len(sites) < 2:
+        raise InputError("groups: expected at least two sites, got one. Leave groups out.")
+    return np.asarray(codes, dtype=np.intp)
 
 
 def _repeated(propensity: ArrayLike, n: int) -> ArrayLike:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple, Self
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logit, ndtri
+from scipy.special import logit, stdtrit
 from sklearn.utils.validation import check_is_fitted
 
 from il7ml.errors import InputError, nearest
@@ -19,27 +20,22 @@ from il7ml.features.design import LinearDesign, TreeDesign
 from il7ml.models.arrays import vector
 from il7ml.models.average_prior import average_prior, shrink_average
 from il7ml.models.effect_learner import EffectLearner, Trial, as_frame
+from il7ml.models.fitted import FittedTrees
+from il7ml.models.fitted_effect import SCALES, FittedEffect, Scale, reference_patients, slices
 from il7ml.models.glm import fit_glm
-from il7ml.models.learned_effect import LearnedEffect, learn_effect
+from il7ml.models.learned_effect import learn_effect
 from il7ml.models.nuisance import cross_fitted_means
-from il7ml.models.score_posterior import ScorePosterior, fit_posterior, sum_scores
-from il7ml.models.shapes import Family, ShapeColumns, Shapes, make_shapes
+from il7ml.models.score_posterior import fit_posterior, sum_scores
+from il7ml.models.shapes import Family, ShapeColumns, limited, make_shapes
 from il7ml.parallel import spawn
 from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-Scale = Literal["difference", "ratio", "odds_ratio"]
 
-_SCALES: dict[Kind, tuple[Scale, ...]] = {
-    "binary": ("difference", "ratio", "odds_ratio"),
-    "count": ("difference", "ratio"),
-    "continuous": ("difference", "ratio"),
-}
 # Standard deviations of a logistic variable: a log odds ratio of 1 is a standardised mean difference of 0.55 (Chinn,
 # Stat Med 2000;19:3127).
 _LOGISTIC_SD = float(np.pi / np.sqrt(3))
-_BLOCK = 8192
 # Patients from which boosted trees on the scores are one of the shapes; below, they find more noise than signal.
 _LEARNED_FROM = 50_000
 _SMALLEST_MEAN = 0.01
@@ -52,11 +48,12 @@ class _WorkingScores(NamedTuple):
     weight: Floats
 
 
-class _Average(NamedTuple):
-    """Posterior of the average of the working scores."""
+class _Prior(NamedTuple):
+    """Of the working scores: posterior of their average, what a log odds ratio of 1 is worth, and the sites' toll."""
 
-    mean: float
-    variance: float
+    average: tuple[float, float]
+    unit: float
+    design_effect: float
 
 
 class EffectModel(EffectLearner):
@@ -88,9 +85,13 @@ class EffectModel(EffectLearner):
     ate_ : float
         Covariate-adjusted average effect on the chosen scale, not shrunken.
     ate_interval_ : tuple of float
-        Its 95 % interval; with `groups`, robust to dependence within them.
+        Its 95 % interval, from Student's t; with `groups`, robust to dependence within them.
     heterogeneity_probability_ : float
         Posterior probability that effects differ at all, under a prior of 0.4.
+    design_effect_ : float
+        By how much dependence within sites inflates the variance of the average; 1 without sites.
+    fitted_ : FittedEffect
+        What predicts, as plain arrays: numbers that patients add up to, and no patient's.
 
     Notes
     -----
@@ -160,19 +161,20 @@ class EffectModel(EffectLearner):
             or there is only one site.
         """
         known = self.family.kind
-        if self.scale not in _SCALES[known]:
+        if self.scale not in SCALES[known]:
             raise InputError(
-                f"scale: {self.scale!r} does not suit a {known} outcome.{nearest(self.scale, _SCALES[known])}"
+                f"scale: {self.scale!r} does not suit a {known} outcome.{nearest(self.scale, SCALES[known])}"
             )
         logarithmic = known == "continuous" and self.scale == "ratio"
         if logarithmic:
             y = _logarithm(vector(y, len(as_frame(X)), "y"))
-        self.sites_ = None if groups is None else _sites(groups, len(as_frame(X)))
-        return super().fit(X, y, treatment, propensity=propensity, sample_weight=sample_weight, exposure=exposure)
+        self._learn(*self._checked(X, y, treatment, propensity, sample_weight, exposure, groups))
+        return self
 
     def predict(self, X: pd.DataFrame | ArrayLike) -> Floats:
         """Return the individual effect on the chosen scale, shape (n,)."""
-        return self._to_scale(self._moments(X)[0])
+        columns, n = self._columns(X)
+        return self.fitted_.to_scale(self.fitted_.effect(columns, n)[0])
 
     def predict_interval(self, X: pd.DataFrame | ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats]:
         """Return lower and upper limits of the individual effect, each of shape (n,).
@@ -185,9 +187,7 @@ class EffectModel(EffectLearner):
         check_is_fitted(self)
         if not 0 < alpha < 1:
             raise InputError(f"alpha: expected a number above 0 and below 1, got {alpha}. For 95 % limits give 0.05.")
-        mean, variance = self._moments(X)
-        half = float(ndtri(1 - alpha / 2)) * np.sqrt(variance)
-        return self._to_scale(mean - half), self._to_scale(mean + half)
+        return self.fitted_.interval(*self._columns(X), alpha)
 
     def _learn(self, frame: pd.DataFrame, trial: Trial) -> None:
         unknown = [name for name in self.modifiers if name not in self.variables_]
@@ -197,21 +197,25 @@ class EffectModel(EffectLearner):
             )
         for_means, for_shapes = map(np.random.default_rng, spawn(self.random_state, 2))
         columns = to_columns(frame, self.variables_)
-        self.design_ = LinearDesign.learn(columns, self.variables_, spline=self.spline, weight=trial.weight)
-        self.shape_design_ = LinearDesign.learn(columns, self.variables_)
-        matrix = self.design_.matrix(columns, len(frame))
+        design = LinearDesign.learn(columns, self.variables_, spline=self.spline, weight=trial.weight)
+        matrix = design.matrix(columns, len(frame))
         repeats = [
             (trial.scores(*means), *means)
             for means in cross_fitted_means(
-                frame, matrix, trial, self.outcome, self.variables_, self.sites_, self.folds, for_means
+                frame, matrix, trial, self.outcome, self.variables_, trial.sites, self.folds, for_means
             )
         ]
         scores = DoublyRobustScores(*np.mean([each[0] for each in repeats], axis=0))
         untreated, treated = (np.mean([each[k] for each in repeats], axis=0) for k in (1, 2))
         working = self._working_scores(scores, untreated, treated, trial)
-        self._set_averages(scores, working, trial)
-        self._learn_risk(matrix, trial)
-        self._learn_shapes(columns, working, for_shapes)
+        arm = trial.treatment[:, None].astype(float)
+        risk = fit_glm(self.family, matrix, trial.y, free=arm, weight=trial.weight, exposure=trial.exposure)
+        self.ate_, self.ate_interval_ = self._average_effect(scores, trial, risk.effective_df)
+        prior = self._prior(working, trial)
+        self.design_effect_ = prior.design_effect
+        self.fitted_, self.heterogeneity_probability_ = self._fitted(
+            columns, design, risk.coefficients[1:], working, prior, for_shapes
+        )
 
     def _working_scores(
         self, scores: DoublyRobustScores, untreated: Floats, treated: Floats, trial: Trial
@@ -232,84 +236,100 @@ class EffectModel(EffectLearner):
         weight = 1 / variance
         return _WorkingScores(effect, weight / weight.mean())
 
-    def _set_averages(self, scores: DoublyRobustScores, working: _WorkingScores, trial: Trial) -> None:
-        table = average_effect(scores, self.outcome, clusters=self.sites_).set_index("scale")
-        logarithmic = self.outcome == "continuous" and self.scale == "ratio"
-        row = table.loc["difference" if logarithmic else self.scale, ["estimate", "low", "high"]].to_numpy(dtype=float)
-        estimate, low, high = np.exp(row) if logarithmic else row
-        self.ate_, self.ate_interval_ = float(estimate), (float(low), float(high))
+    def _average_effect(
+        self, scores: DoublyRobustScores, trial: Trial, effective_df: float
+    ) -> tuple[float, tuple[float, float]]:
+        """Return the average effect and its 95 % limits.
+
+        In small trials the scores' spread understates the error, since all share the regression that adjusts them.
+        Without sites, limits therefore have the degrees of freedom that its effective ones leave.
+        """
+        geometric = self.outcome == "continuous" and self.scale == "ratio"
+        table = average_effect(scores, self.outcome, clusters=trial.sites).set_index("scale")
+        columns = ["estimate", "std_error", "low", "high"]
+        row = table.loc["difference" if geometric else self.scale, columns].to_numpy(dtype=float)
+        estimate, std_error, low, high = row
+        if trial.sites is None:
+            known = int((trial.weight > 0).sum())
+            degrees = max(known - effective_df, 1.0)
+            half = float(stdtrit(degrees, 0.975)) * std_error * np.sqrt(known / degrees)
+            if self.scale == "difference" or geometric:
+                low, high = estimate - half, estimate + half
+            else:
+                low, high = estimate * np.exp(-half), estimate * np.exp(half)
+        if geometric:
+            estimate, low, high = np.exp([estimate, low, high])
+        return float(estimate), (float(low), float(high))
+
+    def _prior(self, working: _WorkingScores, trial: Trial) -> _Prior:
         mean = float(np.average(working.effect, weights=working.weight))
-        error, self.design_effect_ = _standard_error(working, mean, self.sites_)
+        error, design_effect = _standard_error(working, mean, trial.sites)
         overall, spread = _overall(trial)
-        prior = average_prior(self.outcome, self.scale, overall, spread)
-        self.average_ = _Average(*shrink_average(mean, error, *prior))
-        self.unit_ = {
+        unit = {
             "difference": {"binary": overall * (1 - overall), "count": overall, "continuous": spread / _LOGISTIC_SD},
             "ratio": {"binary": 1 - overall, "count": 1.0, "continuous": spread / _LOGISTIC_SD},
             "odds_ratio": {"binary": 1.0},
         }[self.scale][self.outcome]
+        average = shrink_average(mean, error, *average_prior(self.outcome, self.scale, overall, spread))
+        return _Prior(average, unit, design_effect)
 
-    def _learn_risk(self, matrix: Floats, trial: Trial) -> None:
-        fit = fit_glm(
-            self.family,
-            matrix,
-            trial.y,
-            free=trial.treatment[:, None].astype(float),
-            weight=trial.weight,
-            exposure=trial.exposure,
-        )
-        self.risk_coefficients_ = fit.coefficients[1:]
-        self.risk_centre_, self.risk_scale_ = _standard(matrix @ self.risk_coefficients_)
-
-    def _learn_shapes(self, columns: Columns, working: _WorkingScores, rng: np.random.Generator) -> None:
+    def _fitted(
+        self,
+        columns: Columns,
+        design: LinearDesign,
+        coefficients: Floats,
+        working: _WorkingScores,
+        prior: _Prior,
+        rng: np.random.Generator,
+    ) -> tuple[FittedEffect, float]:
+        """Return what predicts, and the posterior probability of heterogeneity; `coefficients` are the risk's."""
         n = working.effect.size
-        base, risk = self._base(columns, n)
-        self.learned_: LearnedEffect | None = None
-        learned = np.empty((n, 0))
+        matrix = limited(design.matrix(columns, n))
+        centre, scale = _standard(matrix @ coefficients)
+        coefficients, offset = coefficients * scale, -centre * scale
+        extra = (matrix @ coefficients + offset)[:, None]
+        trees: tuple[FittedTrees, ...] = ()
+        families: tuple[Family, ...] = ("risk",)
+        tree_centre = tree_scale = 0.0
         if n >= _LEARNED_FROM and self.variables_:
-            self.tree_design_ = TreeDesign.learn(self.variables_)
-            self.learned_, effect = learn_effect(
-                self.tree_design_.matrix(columns, n), working.effect, working.weight, rng
+            trees, effect = learn_effect(
+                TreeDesign.learn(self.variables_), columns, working.effect, working.weight, rng
             )
-            self.learned_centre_, self.learned_scale_ = _standard(effect)
-            learned = ((effect - self.learned_centre_) * self.learned_scale_)[:, None]
-        extra = np.hstack([risk, learned])
-        families: tuple[Family, ...] = ("risk",) if self.learned_ is None else ("risk", "learned")
-        self.shapes_: Shapes = make_shapes(
-            ShapeColumns(base, self.shape_design_.owners, extra, families), self.modifiers, rng
-        )
+            tree_centre, tree_scale = _standard(effect)
+            extra = np.column_stack([extra, (effect - tree_centre) * tree_scale])
+            families = ("risk", "learned")
+        straight = _straight(design)
+        base = matrix[:, straight]
+        owners = tuple(design.owners[column] for column in straight)
+        shapes = make_shapes(ShapeColumns(base, owners, extra, families), self.modifiers, rng)
         sums = sum_scores(
-            (self.shapes_.features(base[rows], extra[rows]), working.effect[rows], working.weight[rows])
-            for rows in _slices(n)
+            (shapes.features(base[rows], extra[rows]), working.effect[rows], working.weight[rows]) for rows in slices(n)
         )
-        self.posterior_: ScorePosterior = fit_posterior(sums.scaled(1 / self.design_effect_), self.shapes_, self.unit_)
-        self.heterogeneity_probability_ = self.posterior_.probability
+        posterior = fit_posterior(sums.scaled(1 / prior.design_effect), shapes, prior.unit)
+        moments, needed = posterior.moments()
+        fitted = FittedEffect(
+            kind=self.outcome,
+            scale=self.scale,
+            average=prior.average,
+            design=design,
+            straight=straight,
+            risk_coefficients=coefficients,
+            risk_offset=offset,
+            trees=trees,
+            tree_offset=-tree_centre * tree_scale,
+            tree_scale=tree_scale,
+            atoms=shapes.atoms,
+            pairs=shapes.pairs[needed],
+            moments=moments,
+            background=reference_patients(design, columns, self.variables_),
+        )
+        return fitted, posterior.probability
 
-    def _base(self, columns: Columns, n: int) -> tuple[Floats, Floats]:
-        """Return the standardised columns and the standardised risk, shape (n, 1)."""
-        risk = self.design_.matrix(columns, n) @ self.risk_coefficients_
-        return self.shape_design_.matrix(columns, n), ((risk - self.risk_centre_) * self.risk_scale_)[:, None]
 
-    def _extra(self, columns: Columns, risk: Floats) -> Floats:
-        if self.learned_ is None:
-            return risk
-        effect = self.learned_.predict(self.tree_design_.matrix(columns, len(risk)))
-        return np.column_stack([risk, (effect - self.learned_centre_) * self.learned_scale_])
-
-    def _moments(self, X: pd.DataFrame | ArrayLike) -> tuple[Floats, Floats]:
-        """Return mean and variance of each patient's effect on the working scale."""
-        columns, n = self._columns(X)
-        base, risk = self._base(columns, n)
-        extra = self._extra(columns, risk)
-        mean, variance = np.empty(n), np.empty(n)
-        for rows in _slices(n):
-            mean[rows], variance[rows] = self.posterior_.moments(self.shapes_.features(base[rows], extra[rows]))
-        return mean + self.average_.mean, variance + self.average_.variance
-
-    def _to_scale(self, effect: Floats) -> Floats:
-        if self.scale != "difference":
-            return np.exp(effect)
-        return np.clip(effect, -1.0, 1.0) if self.outcome == "binary" else effect
+def _straight(design: LinearDesign) -> Indices:
+    """Return the columns of the design without the curved parts of splines."""
+    straight = replace(design, terms=tuple(replace(term, knots=()) for term in design.terms))
+    return np.array([design.names.index(name) for name in straight.names], dtype=np.intp)
 
 
 def _standard(values: Floats) -> tuple[float, float]:
@@ -318,23 +338,10 @@ def _standard(values: Floats) -> tuple[float, float]:
     return float(values.mean()), 1 / spread if spread > 0 else 0.0
 
 
-def _slices(n: int) -> Iterator[slice]:
-    yield from (slice(start, start + _BLOCK) for start in range(0, n, _BLOCK))
-
-
 def _logarithm(values: Floats) -> Floats:
     if not (values > 0).all():
         raise InputError("y: expected positive values for a ratio of means; others came. Use scale='difference'.")
     return np.asarray(np.log(values))
-
-
-def _sites(groups: ArrayLike, n: int) -> Indices:
-    codes, sites = pd.factorize(np.asarray(groups))
-    if codes.size != n:
-        raise InputError(f"groups: expected {n} values, one a row of X, got {codes.size}. Align it with X.")
-    if len(sites) < 2:
-        raise InputError("groups: expected at least two sites, got one. Leave groups out.")
-    return np.asarray(codes, dtype=np.intp)
 
 
 def _standard_error(working: _WorkingScores, mean: float, sites: Indices | None) -> tuple[float, float]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from il7ml.features.columns import Columns
+from il7ml.features.design import TreeDesign
+from il7ml.models.fitted import FittedTrees
 
 Floats = NDArray[np.float64]
 
@@ -24,43 +28,32 @@ _FOLDS = 2
 _SMALLEST_LEAF = 0.01
 
 
-class LearnedEffect(NamedTuple):
-    """Trees of each fold; a new patient gets their mean.
-
-    Attributes
-    ----------
-    boosters : tuple of xgboost.Booster
-    """
-
-    boosters: tuple[Any, ...]
-
-    def predict(self, matrix: NDArray[np.float32]) -> Floats:
-        """Return the learned heterogeneity of new patients, shape (n,)."""
-        return np.asarray(np.mean([each.inplace_predict(matrix) for each in self.boosters], axis=0), dtype=float)
-
-
 def learn_effect(
-    matrix: NDArray[np.float32], scores: Floats, weight: Floats, rng: np.random.Generator
-) -> tuple[LearnedEffect, Floats]:
+    design: TreeDesign, columns: Columns, scores: Floats, weight: Floats, rng: np.random.Generator
+) -> tuple[tuple[FittedTrees, ...], Floats]:
     """Fit boosted trees to the scores in halves, and return them with each half's prediction by the other's trees.
+
+    A new patient gets the mean over the trees of both halves.
 
     Parameters
     ----------
-    matrix : ndarray of shape (n, p)
-        Columns as trees see them, NaN where missing.
+    design : TreeDesign
+    columns : dict of str to ndarray of shape (n,)
     scores, weight : ndarray of shape (n,)
     rng : Generator
         Deals the patients.
     """
     import xgboost
 
+    matrix = design.matrix(columns, scores.size)
     fold = rng.permutation(scores.size) % _FOLDS
-    scale, out_of_fold, boosters = float(scores.std()), np.empty(scores.size), []
+    scale, out_of_fold, trees = float(scores.std()), np.empty(scores.size), []
     for held in range(_FOLDS):
         train = fold != held
         centred = (scores[train] - np.average(scores[train], weights=weight[train])) / scale
         data = xgboost.DMatrix(matrix[train], label=centred, weight=weight[train], nthread=1)
         settings = {**_SETTINGS, "min_child_weight": _SMALLEST_LEAF * train.sum()}
-        boosters.append(xgboost.train(settings, data, num_boost_round=_ROUNDS))
-        out_of_fold[~train] = boosters[-1].inplace_predict(matrix[~train])
-    return LearnedEffect(tuple(boosters)), out_of_fold
+        booster = xgboost.train(settings, data, num_boost_round=_ROUNDS)
+        out_of_fold[~train] = booster.inplace_predict(matrix[~train])
+        trees.append(FittedTrees(design, booster, 0.0))
+    return tuple(trees), out_of_fold

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from il7ml.family import Kind
 from il7ml.features.design import TreeDesign
-from il7ml.models.effect_learner import EffectLearner, MeansModel, Trial, cross_fit_means
-from il7ml.models.outcome_estimator import bootstrap_draws, fit_mean, predict_mean, rates, shallow_boosting
+from il7ml.models.effect_learner import MeansModel, Trial, cross_fit_means
+from il7ml.models.outcome_estimator import bootstrap_draws, predict_mean, rates
+from il7ml.models.two_stage_learner import TwoStageLearner
 from il7ml.parallel import spawn
-from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 
-class RLearner(EffectLearner):
+class RLearner(TwoStageLearner):
     """Minimise the squared error of y - m(x) - (T - e) effect(x), with m cross-fitted and the allocation known.
 
     It is a weighted regression of (y - m) / (T - e) with weights (T - e)^2, which any regressor that takes weights can
@@ -28,13 +26,9 @@ class RLearner(EffectLearner):
 
     Parameters
     ----------
-    outcome, variables, folds, bootstrap, random_state
-        As in `EffectLearner`. Bootstrap refits keep the cross-fitted means.
-    outcome_estimator : scikit-learn estimator, optional
-        Model of the mean over both arms, m: a classifier or regressor for binary outcomes, a regressor otherwise; it
-        sees raw columns, so it has to take missing values if there are any. By default shallow, shrunken XGBoost.
-    effect_estimator : scikit-learn regressor, optional
-        By default the same.
+    outcome, outcome_estimator, effect_estimator, variables, folds, bootstrap, random_state
+        As in `TwoStageLearner`. The outcome's estimator is a model of the mean over both arms, m. Bootstrap refits keep
+        the cross-fitted means.
 
     Attributes
     ----------
@@ -58,24 +52,6 @@ class RLearner(EffectLearner):
     [1.0]
     """
 
-    def __init__(
-        self,
-        outcome: Kind = "binary",
-        outcome_estimator: Any = None,
-        effect_estimator: Any = None,
-        variables: Mapping[str, Variable] | None = None,
-        folds: int = 5,
-        bootstrap: int = 50,
-        random_state: int = 0,
-    ) -> None:
-        self.outcome = outcome
-        self.outcome_estimator = outcome_estimator
-        self.effect_estimator = effect_estimator
-        self.variables = variables
-        self.folds = folds
-        self.bootstrap = bootstrap
-        self.random_state = random_state
-
     def _learn(self, frame: pd.DataFrame, trial: Trial) -> None:
         self.design_ = TreeDesign.learn(self.variables_)
         matrix = self._matrix(frame)
@@ -98,20 +74,13 @@ class RLearner(EffectLearner):
         matrix = self._matrix(frame)
         return np.array([predict_mean(refit, matrix) for refit in self.refits_])
 
-    def _matrix(self, X: pd.DataFrame | ArrayLike) -> Floats:
-        columns, n = self._columns(X)
-        return self.design_.matrix(columns, n).astype(float)
-
     def _fit(self, matrix: Floats, trial: Trial, mean: Floats, rows: Indices) -> Any:
-        estimator = shallow_boosting("continuous") if self.effect_estimator is None else self.effect_estimator
         y, weight = rates(trial)
         balance = (trial.treatment - trial.propensity)[rows]
-        return fit_mean(estimator, matrix[rows], (y - mean)[rows] / balance, weight[rows] * balance**2)
+        return self._fit_effect(matrix[rows], (y - mean)[rows] / balance, weight[rows] * balance**2)
 
     def _means(self, matrix: Floats, trial: Trial, rows: Indices) -> MeansModel:
-        estimator = shallow_boosting(self.outcome) if self.outcome_estimator is None else self.outcome_estimator
-        y, weight = rates(trial)
-        fit = fit_mean(estimator, matrix[rows], y[rows], weight[rows])
+        fit = self._fit_outcome(matrix, trial, rows)
 
         def predict(X: pd.DataFrame) -> tuple[Floats, Floats]:
             mean = predict_mean(fit, self._matrix(X))

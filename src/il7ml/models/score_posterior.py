@@ -35,6 +35,8 @@ _TOLERANCE = 1e-5
 _TEMPER = 0.25
 # Variance below which a block of features counts as constant.
 _CONSTANT = 1e-12
+# Expected number of layers, of all blocks left out of a prediction together.
+_NEGLIGIBLE = 1e-11
 
 
 class ScoreSums(NamedTuple):
@@ -134,9 +136,43 @@ class Remainder(NamedTuple):
     directions: Floats
     second: Floats
 
-    def variance(self, features: Floats) -> Floats:
-        """Return the mean square of the remainder at patients with raw features (n, r)."""
-        return np.asarray(((features - self.centre) @ self.directions) ** 2 @ self.second)
+
+class Moments(NamedTuple):
+    """Posterior mean and variance of the heterogeneity as linear and quadratic forms in centred raw features.
+
+    Attributes
+    ----------
+    centre : ndarray of shape (m + r,)
+        Of the shapes' m features, then the remainder's r.
+    layers : ndarray of shape (layers, m)
+        Expected coefficients of each layer.
+    squares : ndarray of shape (m,)
+        Second moments of the coefficients of features that are a block alone, 0 elsewhere; summed over layers.
+    wide : tuple of (int, ndarray of shape (k, k))
+        First feature and second moments of the coefficients of each block of more features, the remainder last.
+    """
+
+    centre: Floats
+    layers: Floats
+    squares: Floats
+    wide: tuple[tuple[int, Floats], ...]
+
+    def at(self, features: Floats) -> tuple[Floats, Floats]:
+        """Return mean and variance of h at patients with raw features (n, m + r).
+
+        The remainder counts as there for certain: an interval must not lean on the prior probability of nothing.
+        """
+        centred = features - self.centre
+        shapes = centred[:, : self.squares.size]
+        # Products with few columns by einsum: BLAS would split their sums among threads, and last digits would depend
+        # on how many there are.
+        layers = np.einsum("if,lf->il", shapes, self.layers)
+        second = np.einsum("if,f->i", shapes**2, self.squares)
+        for start, matrix in self.wide:
+            part = centred[:, start : start + len(matrix)]
+            second += ((part @ matrix) * part).sum(axis=1)
+        # No layer's second moment is below its squared mean, so anything below 0 is rounding.
+        return layers.sum(axis=1), np.maximum(second - (layers**2).sum(axis=1), 0.0)
 
 
 class ScorePosterior(NamedTuple):
@@ -166,26 +202,49 @@ class ScorePosterior(NamedTuple):
         """Expected number of layers of each block, shape (blocks,)."""
         return np.asarray(sum(layer.weight for layer in self.layers))
 
-    def moments(self, features: Floats) -> tuple[Floats, Floats]:
-        """Return mean and variance of h at patients with raw features (n, m + r).
+    def moments(self) -> tuple[Moments, Indices]:
+        """Return mean and variance as forms in raw features, and the features (indices into m + r) that they need.
 
-        The remainder counts as there for certain: an interval must not lean on the prior probability of nothing.
+        Blocks whose expected number of layers is below 1e-11, all of them together, are left out.
         """
-        size = self.basis.block.size
-        turned = self.basis.turned(features[:, :size])
-        weight = np.array([layer.weight for layer in self.layers])
-        mean = np.array([layer.mean for layer in self.layers])
-        variance = np.array([layer.variance for layer in self.layers])
-        expanded = weight[:, self.basis.block]
-        first = turned @ (expanded * mean).T
-        second = turned**2 @ (expanded * (variance + mean**2)).T
-        # Features of one block go together, so a wide block's square has products of them too.
-        for number in np.flatnonzero(np.bincount(self.basis.block) > 1):
-            rows = self.basis.block == number
-            part = turned[:, rows]
-            within = (part @ mean[:, rows].T) ** 2 - part**2 @ (mean[:, rows] ** 2).T
-            second += within * weight[:, number]
-        return first.sum(axis=1), (second - first**2).sum(axis=1) + self.remainder.variance(features[:, size:])
+        basis = self.basis
+        means, squares, kept = [], [], []
+        wide: list[tuple[int, Floats]] = []
+        size = 0
+        for number in self._needed():
+            turn, start = basis.turns[number], int(basis.starts[number])
+            rows = slice(start, start + len(turn))
+            weight = np.array([layer.weight[number] for layer in self.layers])
+            mean = np.array([turn @ layer.mean[rows] for layer in self.layers])
+            variance = weight @ np.array([layer.variance[rows] for layer in self.layers])
+            second = (turn * variance) @ turn.T + (mean.T * weight) @ mean
+            means.append(weight[:, None] * mean)
+            squares.append(np.diag(second) if len(turn) == 1 else np.zeros(len(turn)))
+            if len(turn) > 1:
+                wide.append((size, _symmetric(second)))
+            kept.append(np.arange(start, start + len(turn)))
+            size += len(turn)
+        directions = self.remainder.directions
+        wide.append((size, _symmetric((directions * self.remainder.second) @ directions.T)))
+        kept.append(basis.block.size + np.arange(len(directions)))
+        features = np.concatenate(kept)
+        return Moments(
+            np.concatenate([basis.centre, self.remainder.centre])[features],
+            np.hstack([np.empty((len(self.layers), 0)), *means]),
+            np.concatenate([np.empty(0), *squares]),
+            tuple(wide),
+        ), features
+
+    def _needed(self) -> Indices:
+        """Return the blocks that are not negligible, in order."""
+        varies = np.array([bool(turn.any()) for turn in self.basis.turns], dtype=bool)
+        weight = np.where(varies, self.weights, 0.0)
+        order = np.argsort(weight, kind="stable")
+        return np.sort(order[np.cumsum(weight[order]) > _NEGLIGIBLE])
+
+
+def _symmetric(matrix: Floats) -> Floats:
+    return np.asarray((matrix + matrix.T) / 2)
 
 
 def sum_scores(blocks: Iterable[tuple[Floats, Floats, Floats]]) -> ScoreSums:

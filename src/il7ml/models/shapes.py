@@ -74,6 +74,7 @@ class ShapeColumns(NamedTuple):
     Attributes
     ----------
     base : ndarray of shape (n, p)
+        As `limited` returns them.
     owners : tuple of str
         Variable of each column of `base`.
     extra : ndarray of shape (n, q)
@@ -110,12 +111,16 @@ class Atoms:
 
     def values(self, base: Floats, extra: Floats) -> Floats:
         """Return the atoms of patients, shape (n, 1 + a + w)."""
-        base = np.clip(base, -_LIMIT, _LIMIT)
-        source = np.hstack([base, np.clip(extra, -_LIMIT, _LIMIT)])[:, self.column]
+        source = np.hstack([base, extra])[:, self.column]
         rest = source - self.cut
         values = np.where(self.kind == 0, source, np.where(self.kind == 3, np.maximum(rest, 0.0), rest > 0))
         values = np.where(self.kind == 2, 1.0 - values, values)
         return np.hstack([np.ones((len(base), 1)), values, np.cos(base @ self.frequency + self.phase)])
+
+    def products(self, pairs: Indices, base: Floats, extra: Floats) -> Floats:
+        """Return the products of the pairs (f, 2) of atoms of patients, shape (n, f)."""
+        values = self.values(base, extra)
+        return np.take(values, pairs[:, 0], axis=1) * np.take(values, pairs[:, 1], axis=1)
 
 
 @dataclass(frozen=True)
@@ -142,12 +147,20 @@ class Shapes:
         """Number of features of each block."""
         return np.array([len(block.features) for block in self.blocks], dtype=np.intp)
 
+    @property
+    def pairs(self) -> Indices:
+        """Atoms of each feature: those of the blocks, then the remainder's, shape (m + r, 2)."""
+        pairs = [pair for block in self.blocks for pair in block.features] + [(atom, 0) for atom in self.remainder]
+        return np.array(pairs, dtype=np.intp).reshape(len(pairs), 2)
+
     def features(self, base: Floats, extra: Floats) -> Floats:
         """Return the raw features of patients: those of the blocks, then the remainder's, shape (n, m + r)."""
-        values = self.atoms.values(base, extra)
-        pairs = [pair for block in self.blocks for pair in block.features] + [(atom, 0) for atom in self.remainder]
-        left, right = np.array(pairs).T
-        return np.asarray(values[:, left] * values[:, right])
+        return self.atoms.products(self.pairs, base, extra)
+
+
+def limited(matrix: Floats) -> Floats:
+    """Return standardised columns with values beyond three standard deviations set to three."""
+    return np.clip(matrix, -_LIMIT, _LIMIT)
 
 
 def make_shapes(columns: ShapeColumns, modifiers: tuple[str, ...], rng: np.random.Generator) -> Shapes:
@@ -178,7 +191,7 @@ class _Maker:
     """Names atoms and collects blocks."""
 
     def __init__(self, base: Floats, n: int, owners: tuple[str, ...], modifiers: tuple[str, ...]) -> None:
-        self.base = np.clip(base, -_LIMIT, _LIMIT)
+        self.base = base
         self.steps, self.thresholds = (grid[max(k for k in grid if k <= n)] for grid in (_STEP_GRID, _SUBGROUP_GRID))
         self.owners = owners
         self.atoms: list[tuple[int, float, int]] = []

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from il7ml.family import Kind
 from il7ml.features.design import TreeDesign
-from il7ml.models.effect_learner import EffectLearner, MeansModel, Trial, cross_fit_means
-from il7ml.models.outcome_estimator import bootstrap_draws, fit_mean, predict_mean, rates, shallow_boosting
+from il7ml.models.effect_learner import MeansModel, Trial, cross_fit_means
+from il7ml.models.outcome_estimator import bootstrap_draws, predict_mean, rates
+from il7ml.models.two_stage_learner import TwoStageLearner
 from il7ml.parallel import spawn
-from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -27,7 +25,7 @@ class _Fits(NamedTuple):
     effects: tuple[Any, Any]
 
 
-class XLearner(EffectLearner):
+class XLearner(TwoStageLearner):
     """Impute effects from the other arm's outcome model, regress them in each arm, and mix the two regressions.
 
     The effect learned in the control arm is weighted by the average probability of treatment, that of the treated arm
@@ -35,13 +33,8 @@ class XLearner(EffectLearner):
 
     Parameters
     ----------
-    outcome, variables, folds, bootstrap, random_state
-        As in `EffectLearner`.
-    outcome_estimator : scikit-learn estimator, optional
-        A classifier or regressor for binary outcomes, a regressor otherwise; it sees raw columns, so it has to take
-        missing values if there are any. By default shallow, shrunken XGBoost.
-    effect_estimator : scikit-learn regressor, optional
-        By default the same.
+    outcome, outcome_estimator, effect_estimator, variables, folds, bootstrap, random_state
+        As in `TwoStageLearner`.
 
     Attributes
     ----------
@@ -68,24 +61,6 @@ class XLearner(EffectLearner):
     [1.0]
     """
 
-    def __init__(
-        self,
-        outcome: Kind = "binary",
-        outcome_estimator: Any = None,
-        effect_estimator: Any = None,
-        variables: Mapping[str, Variable] | None = None,
-        folds: int = 5,
-        bootstrap: int = 50,
-        random_state: int = 0,
-    ) -> None:
-        self.outcome = outcome
-        self.outcome_estimator = outcome_estimator
-        self.effect_estimator = effect_estimator
-        self.variables = variables
-        self.folds = folds
-        self.bootstrap = bootstrap
-        self.random_state = random_state
-
     def _learn(self, frame: pd.DataFrame, trial: Trial) -> None:
         self.design_ = TreeDesign.learn(self.variables_)
         self.propensity_ = float(trial.propensity.mean())
@@ -107,30 +82,22 @@ class XLearner(EffectLearner):
         matrix = self._matrix(frame)
         return np.array([self._effect(fits, matrix) for fits in self.refits_])
 
-    def _matrix(self, X: pd.DataFrame | ArrayLike) -> Floats:
-        columns, n = self._columns(X)
-        return self.design_.matrix(columns, n).astype(float)
-
     def _effect(self, fits: _Fits, matrix: Floats) -> Floats:
         control, treated = (predict_mean(estimator, matrix) for estimator in fits.effects)
         return self.propensity_ * control + (1 - self.propensity_) * treated
 
     def _outcomes(self, matrix: Floats, trial: Trial, rows: Indices) -> tuple[Any, Any]:
-        estimator = shallow_boosting(self.outcome) if self.outcome_estimator is None else self.outcome_estimator
-        y, weight = rates(trial)
-        arms = [rows[trial.treatment[rows] == arm] for arm in (0, 1)]
-        control, treated = (fit_mean(estimator, matrix[arm], y[arm], weight[arm]) for arm in arms)
+        control, treated = (self._fit_outcome(matrix, trial, rows[trial.treatment[rows] == arm]) for arm in (0, 1))
         return control, treated
 
     def _fit(self, matrix: Floats, trial: Trial, rows: Indices) -> _Fits:
         outcomes = self._outcomes(matrix, trial, rows)
-        estimator = shallow_boosting("continuous") if self.effect_estimator is None else self.effect_estimator
         y, weight = rates(trial)
         effects = []
         for arm, other, sign in ((0, outcomes[1], -1.0), (1, outcomes[0], 1.0)):
             own = rows[trial.treatment[rows] == arm]
             imputed = sign * (y[own] - predict_mean(other, matrix[own]))
-            effects.append(fit_mean(estimator, matrix[own], imputed, weight[own]))
+            effects.append(self._fit_effect(matrix[own], imputed, weight[own]))
         return _Fits(outcomes, (effects[0], effects[1]))
 
     def _means(self, outcomes: tuple[Any, Any]) -> MeansModel:
