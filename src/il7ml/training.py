@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from il7ml import __version__, plots, texts
 from il7ml.assessment import EffectAssessment, RiskAssessment, assess_effect, assess_risk, sample_size_verdict
 from il7ml.assessment.size import SizeVerdict
-from il7ml.assessment.validation import audit_tables, group_tables, site_tables, validate_models
+from il7ml.assessment.validation import audit_tables, group_tables, learning_tables, site_tables, validate_models
 from il7ml.bundle import FORMAT, Bundle, Card, CardVariable, EffectRefits, Refits
 from il7ml.config import RiskModelName, RunConfig, yaml_of
 from il7ml.data.cohort import Cohort
@@ -29,10 +29,11 @@ from il7ml.explanation import explain, importance
 from il7ml.family import FAMILIES
 from il7ml.features.columns import DERIVED, Columns, to_columns
 from il7ml.features.selection import select_variables
-from il7ml.models.catalog import FLEXIBLE, Setting
+from il7ml.models.catalog import FLEXIBLE, REFERENCE, Setting
 from il7ml.models.crossfit import OutOfFold, Sample, cross_validate, leave_one_site_out
 from il7ml.models.dr_learner import DRLearner
 from il7ml.models.final import FinalRisk, fit_final_effect, fit_final_risk, fit_whole
+from il7ml.models.learning import losses_by_size
 from il7ml.models.reference import fit_reference
 from il7ml.models.resampled import resample
 from il7ml.parallel import Progress, available_cores, stream
@@ -45,6 +46,7 @@ from il7ml.tracking import config_of_run, database_of, metric_items, open_run, r
 #: Opens a progress display for a named step.
 Steps = Callable[[str], AbstractContextManager[Progress | None]]
 
+_LEARNING_REPEATS = 5
 _LYMPHOCYTES = ("absolute_lymphocyte_count", "cd4_count")
 
 
@@ -278,6 +280,20 @@ def fit(prepared: Prepared, steps: Steps | None = None, state: State | None = No
             progress=progress,
             state=None if state is None else state.part("bootstrap"),
         )
+    studied = REFERENCE if risk.selected == "prevalence" else risk.selected
+    with steps("learning curve") as progress:
+        by_size = losses_by_size(
+            sample,
+            setting,
+            model=studied,
+            folds=config.validation.folds,
+            repeats=max(2, min(config.validation.repeats, _LEARNING_REPEATS)),
+            seed=stream(config.seed, "learning curve"),
+            workers=workers,
+            progress=progress,
+            state=None if state is None else state.part("learning curve"),
+        )
+    learning = learning_tables(by_size, studied, config.validation.level)
     validation = validate_models(sample, out_of_fold, resampled, setting, risk.selected, config)
     further, warnings = _further_validation(prepared, out_of_fold, risk.selected, workers)
     modifiers = prepared.cohort.study.modifiers
@@ -308,6 +324,7 @@ def fit(prepared: Prepared, steps: Steps | None = None, state: State | None = No
         "flow": pd.DataFrame([prepared.cohort.flow._asdict()]),
         **risk.tables,
         **validation.tables,
+        **learning,
         **further,
         **effect.tables,
         **({"sample_size": prepared.size.table} if len(prepared.size.table) else {}),

@@ -18,6 +18,7 @@ from il7ml.evaluation.corrected import corrected_metrics
 from il7ml.evaluation.instability import prediction_instability
 from il7ml.evaluation.internal_external import internal_external
 from il7ml.evaluation.leakage import leakage_audit
+from il7ml.evaluation.learning_curve import learning_curve
 from il7ml.evaluation.missingness import missingness_audit
 from il7ml.evaluation.performance_groups import age_groups, performance_by_group
 from il7ml.models.catalog import Setting
@@ -166,6 +167,22 @@ def site_tables(
         sample.y, predicted, list(site), setting.outcome, weight=sample.weight, exposure=sample.exposure, level=level
     )
     return {"risk_by_left_out_site": found.sites, "risk_across_sites": found.summary}
+
+
+def learning_tables(by_size: pd.DataFrame, model: str, level: float) -> dict[str, pd.DataFrame]:
+    """Return a model's loss by the number of training patients, and whether the last step still gained.
+
+    Parameters
+    ----------
+    by_size : DataFrame
+        Columns size, repeat, value.
+    model : str
+    level : float
+    """
+    found = learning_curve(by_size["size"], by_size["repeat"], by_size["value"], higher_is_better=False, level=level)
+    gain = {"gain": found.gain, "gain_low": found.gain_low, "gain_high": found.gain_high}
+    summary = pd.DataFrame([{"model": model, **gain, "still_gains": found.still_gains}])
+    return {"learning_curve": found.table.assign(model=model), "learning_curve_gain": summary}
 
 
 def audit_tables(
