@@ -20,7 +20,7 @@ FLOORS = (
     ("explanation", "bundle", "answer"),
     ("plots", "result", "trial_result", "patient"),
     ("assessment", "tracking", "report"),
-    ("training", "analysis", "predictor", "checking", ("power", "planning")),
+    (("training", "comparing"), "analysis", "predictor", "checking", ("power", "planning")),
     (("cli", "app", "demo", "progress", "__main__"),),
 )
 PLACE = {
@@ -51,7 +51,7 @@ IMPORTERS = {
 NEVER = {
     "evaluation": ("data", "features", "models", "endpoints"),
     "features": ("evaluation", "models", "endpoints"),
-    "predictor": ("training", "assessment", "evaluation"),
+    "predictor": ("training", "comparing", "assessment", "evaluation"),
 }
 
 

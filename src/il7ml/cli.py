@@ -148,6 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("--uri", help=_URI)
     _example(promote, "il7ml promote 3f2c9d1e...")
 
+    compare = _command(commands, "compare", _compare, "compare two trainings on the same patients, and track it")
+    compare.add_argument("first", metavar="RUN", help="run id of a training")
+    compare.add_argument("second", metavar="RUN", help="run id of another on the same data")
+    compare.add_argument("--uri", help=_URI)
+    _example(compare, "il7ml compare 3f2c9d1e... 8a01b2c3...")
+
     rollback = _command(commands, "rollback", _rollback, "make the previous champion champion again")
     rollback.add_argument("name", nargs="?", metavar="NAME", help="registered model (default: the one predict uses)")
     rollback.add_argument("--reason", default="", help="why; recorded in the history")
@@ -362,6 +368,16 @@ def _promote(arguments: argparse.Namespace) -> int:
         raise InputError("promote: expected a run id or models:/NAME/VERSION, or --history. Example: il7ml promote RUN")
     model = promote(arguments.model, arguments.uri, force=arguments.force, reason=arguments.reason)
     print(f"champion: {model.name} version {model.version}")
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from il7ml import progress
+    from il7ml.comparing import compare_runs
+
+    found = compare_runs(arguments.first, arguments.second, uri=arguments.uri, steps=progress.report, root=Path.cwd())
+    print(found.to_text())
+    print(found.run_id)
     return 0
 
 

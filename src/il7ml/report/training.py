@@ -46,7 +46,7 @@ _CORRECTED = "_corrected"
 _EFFECT_METRICS = ("ate", "heterogeneity_p", "autoc")
 #: Where a table or figure stands, and its caption. What is not listed stands under the last heading.
 _PLACES = {
-    "risk_selection": ("Risk model", "Out-of-fold loss of the candidates, against the smallest"),
+    "risk_selection": ("Risk model", "Out-of-fold loss of the candidates, against the reference"),
     "risk_metrics": ("Risk model", "Every figure of every candidate"),
     "roc": ("Risk model", "ROC curves in the control arm"),
     "roc_curve": ("Risk model", "ROC curves in the control arm"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "check_store": "il7ml.tracking.upkeep",
+    "comparison_items": "il7ml.tracking.items",
     "config_of_run": "il7ml.tracking.record",
     "metric_items": "il7ml.tracking.items",
     "open_run": "il7ml.tracking.store",
@@ -27,6 +28,7 @@ _HOMES = {
 
 __all__ = [
     "check_store",
+    "comparison_items",
     "config_of_run",
     "database_of",
     "metric_items",
@@ -47,7 +49,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from il7ml.tracking.delivery import push_runs
-    from il7ml.tracking.items import metric_items, run_items, summary, trial_items
+    from il7ml.tracking.items import comparison_items, metric_items, run_items, summary, trial_items
     from il7ml.tracking.location import database_of, resolve_uri, ui_command
     from il7ml.tracking.promotion import promote, promotion_history, rollback
     from il7ml.tracking.record import config_of_run, report_of_run

@@ -168,6 +168,24 @@ def trial_items(result: TrialResult, page: str) -> Iterator[Item]:
         yield Picture(name, content)
 
 
+def comparison_items(first: str, second: str, data_digest: str, table: pd.DataFrame, text: str) -> Iterator[Item]:
+    """Yield what a comparison of two runs logs: differences as metrics, and the table; no prediction of a patient."""
+    yield Tag("mlflow.source.name", "il7ml compare")
+    yield Tag("data_digest", data_digest)
+    yield Tag("mlflow.note.content", f"```\n{text}\n```")
+    yield Param("first", first)
+    yield Param("second", second)
+    for metric, threshold, *values in table[["metric", "threshold", "difference", "low", "high", "p_value"]].itertuples(
+        index=False
+    ):
+        name = f"{metric}_difference" if np.isnan(threshold) else f"{metric}_at_{threshold:g}_difference"
+        for end, number in zip(("", "_low", "_high", "_p"), map(float, values), strict=True):
+            if np.isfinite(number):
+                yield Metric(f"{name}{end}", number)
+    yield Table("comparison", table)
+    yield Text("comparison.txt", text)
+
+
 def trial_summary(result: TrialResult) -> str:
     """Return the analysis in plain words (Markdown)."""
     lines = [f"**{texts.SIMULATED_DATA}**", ""] if result.simulated else []

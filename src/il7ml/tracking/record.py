@@ -29,6 +29,8 @@ class RunRecord(NamedTuple):
         SHA-256 of the data it used.
     metrics : dict of str to float
         What came out, for a comparison.
+    risk_model : str
+        The chosen model's name; empty for an analysis.
     """
 
     run_id: str
@@ -36,6 +38,7 @@ class RunRecord(NamedTuple):
     config: str
     data_digest: str
     metrics: dict[str, float]
+    risk_model: str = ""
 
 
 def config_of_run(run: str, uri: str | None = None) -> RunRecord:
@@ -67,7 +70,14 @@ def config_of_run(run: str, uri: str | None = None) -> RunRecord:
             )
         with tempfile.TemporaryDirectory() as folder:
             text = Path(client.download_artifacts(run, _CONFIG, folder)).read_text(encoding="utf-8")
-    return RunRecord(run, tags.get("mlflow.source.name", ""), text, tags["data_digest"], dict(found.data.metrics))
+    return RunRecord(
+        run,
+        tags.get("mlflow.source.name", ""),
+        text,
+        tags["data_digest"],
+        dict(found.data.metrics),
+        tags.get("risk_model", ""),
+    )
 
 
 def report_of_run(run: str, uri: str | None = None) -> str:
