@@ -451,14 +451,56 @@ def test_the_effect_in_subgroups_of_the_last_value_comes_from_one_model(cohort, 
         assert each.interaction_p == pytest.approx(other.interaction_p)
 
 
-def test_a_measurement_without_rows_is_noted_and_the_others_go_on():
+def test_a_measurement_without_a_visit_is_noted_and_the_others_go_on():
     trial = only(small_course(), "measurements", "rules")
-    trial.labs = trial.labs.drop(index=trial.where(trial.labs, "ferritin"))
+    rows = trial.where(trial.labs, "ferritin")
+    trial.labs = trial.labs.drop(index=[row for row in rows if trial.labs.loc[row, "day"] > 0])
+    trial.course["measurements"]["ferritin"]["schedule"] = [90]
     found = compared(trial.load())
     assert found.lines["ferritin_average"].result is None
     assert found.lines["ferritin_average"].control == "-"
     assert any(note.startswith("Not compared - ferritin, visits") for note in found.notes)
     assert found.lines[f"{COUNT}_average"].result is not None
+
+
+def test_patients_lost_before_the_last_day_are_said():
+    trial = only(small_course())
+    course, outcomes = trial.load().course, trial.load().outcomes
+    staying = (outcomes["infected"].value == 0) & np.isnan(course.death) & ~(course.discharge <= 30)
+    places = np.flatnonzero(staying)[:3]
+    assert not [note for note in compared(trial.load()).notes if "count as none" in note]
+    trial.patients.loc[places, "follow_up"] = 20
+    notes = [note for note in compared(trial.load()).notes if "count as none" in note]
+    assert [note.partition(":")[0] for note in notes] == ["infected", "infections"]
+    assert all("follow-up of 3 patients ends" in note for note in notes)
+
+
+def test_adverse_events_that_do_not_count_are_said():
+    trial = only(small_course(), "adverse_events")
+    before = compared(trial.load())
+    assert not [note for note in before.notes if note.startswith("Adverse events after day")]
+    trial.add_events("adverse_event", {0: 31, 1: 45}, detail="fever|2|0")
+    after = compared(trial.load())
+    assert after.notes[-1] == "Adverse events after day 30 or the end of the patient's follow-up do not count: 2."
+    assert after.tables["adverse_events"].equals(before.tables["adverse_events"])
+
+
+@pytest.mark.parametrize("part", ["recovery", "average"])
+def test_recovery_and_visits_are_compared_in_subgroups(cohort, findings, part):
+    rows = cohort.baseline["sex"].to_numpy() == "female"
+    (inside,) = findings.lines[f"{COUNT}_{part}"].in_subgroup(rows)
+    (everyone,) = findings.lines[f"{COUNT}_{part}"].in_subgroup(np.ones(rows.size, dtype=bool))
+    unadjusted = rows_of(findings, f"{COUNT}_{part}")
+    assert everyone.estimate in [pytest.approx(each.estimate) for each in unadjusted]
+    trial = small_course()
+    women = trial.patients.index[trial.patients["sex"] == "f"]
+    trial.patients = trial.patients.loc[women].reset_index(drop=True)
+    for name in ("labs", "events"):
+        frame = getattr(trial, name)
+        setattr(trial, name, frame[frame["patient_id"].isin(trial.patients["patient_id"])])
+    del trial.raw["variables"]["sex"]  # of women alone it would be refused
+    alone = compared(trial.load())
+    assert inside.estimate in [pytest.approx(each.estimate) for each in rows_of(alone, f"{COUNT}_{part}")]
 
 
 def test_nobody_below_the_threshold_is_noted():

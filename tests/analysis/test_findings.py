@@ -101,6 +101,12 @@ def test_an_unknown_endpoint_in_the_order_is_refused():
         headline(lines(death=0.1, infection=0.2), ["infection", "deaht"])
 
 
+def test_known_endpoints_are_listed_once():
+    with pytest.raises(InputError) as caught:
+        headline(lines(death=0.1, infection=0.2), ["absolute"])
+    assert str(caught.value) == "analysis.order: there is no endpoint 'absolute'. Known: death, infection."
+
+
 def test_an_endpoint_twice_in_the_order_is_refused():
     with pytest.raises(InputError, match=r"analysis.order: 'a' stands twice"):
         headline(lines(a=0.1, b=0.2), ["a", "b", "a"])

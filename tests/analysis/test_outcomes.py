@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.duration.survfunc import SurvfuncRight
 from tests.small_course import small_course
 
 from il7ml.analysis.findings import Findings, Task
@@ -76,6 +77,18 @@ def test_actg175_gives_the_reference_numbers():
     assert unadjusted["estimate"] == pytest.approx(46.81, abs=5e-3)
     assert adjusted["estimate"] == pytest.approx(49.38, abs=5e-3)
     assert adjusted["std_error"] == pytest.approx(5.29, abs=5e-3)
+
+
+def test_a_time_to_event_says_what_is_of_all_follow_up_and_what_of_the_day():
+    cohort = load_cohort(RunConfig.from_file(CONFIGS / "actg175.yaml").study)
+    line = compared(cohort).lines["event_day730"]
+    for arm, text in ((0, line.control), (1, line.treated)):
+        rows = cohort.treatment == arm
+        value, time = cohort.outcomes["event_day730"].value[rows], cohort.outcomes["event_day730"].time[rows]
+        curve = SurvfuncRight(time, value)
+        risk = 1 - curve.surv_prob[curve.surv_times <= 730][-1]
+        seen = f"{int(value.sum())}/{rows.sum()} ({100 * value.mean():.0f} %)"
+        assert text == f"{seen} in all follow-up, {100 * risk:.0f} % by day 730"
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +230,7 @@ def test_all_censored_is_noted_and_the_others_go_on():
     trial.patients["relapsed"] = 0
     found = compared(trial.load())
     assert found.lines["relapse"].result is None
-    assert found.lines["relapse"].control == "0/40 (0 %)"
+    assert found.lines["relapse"].control == "0/40 (0 %) in all follow-up, 0 % by day 60"
     assert len(notes_on(found, "relapse")) >= 2
     assert found.lines["infected"].result is not None
 

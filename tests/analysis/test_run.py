@@ -238,7 +238,7 @@ def test_a_config_whose_own_endpoint_cannot_be_compared_is_refused(trial, no_fig
     with pytest.raises(InputError, match="endpoint 'infected' cannot be compared") as caught:
         compare(config("infected"), trial.load())
     message = str(caught.value)
-    assert "no events in the treated arm" in message
+    assert message.count("no events in the treated arm") == 1  # for whatever number of methods
     assert "infections" not in message  # the other endpoint's troubles are not this one's
     assert not any(one in message for one in trial.ids(*range(80)))
 

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from tests.small_course import small_course
 
-from il7ml.analysis.course import final_of, visits_of
+from il7ml.analysis.course import baseline_of, final_of, visits_of
 from il7ml.analysis.findings import Findings, Task
 from il7ml.analysis.sensitivity import sensitivity
 from il7ml.endpoints.ancova import ancova
 from il7ml.endpoints.cox import hazard_ratio
+from il7ml.endpoints.final_ratio import final_ratio
 from il7ml.endpoints.imputation import imputed_final_ratio
 from il7ml.endpoints.proportions import adjusted_risks
 from il7ml.endpoints.rates import poisson_rates
@@ -50,6 +51,13 @@ def test_sites_are_terms_and_small_ones_are_taken_together(cohort):
             covariates=terms,
         ),
         ancova(cohort.outcomes["sofa"].value, arm, endpoint="sofa", covariates=terms),
+        final_ratio(
+            final_of(cohort.course.measurements[COUNT], cohort.course),
+            baseline_of(COUNT, cohort.course.measurements[COUNT], Task(cohort, None, 0.95)),
+            arm,
+            endpoint=f"{COUNT}_final",
+            covariates=terms,
+        ),
     ]
     found = table[table["analysis"] == "sites as terms"]
     assert found["endpoint"].tolist() == [each.endpoint for each in expected]
@@ -110,7 +118,7 @@ def test_what_cannot_be_compared_by_site_is_noted():
     trial = small_course()
     trial.drop_events("infection", *range(1, 80, 2))
     table, findings = analysed(trial.load())
-    assert set(table["endpoint"]) == {"sofa", "relapse"}
+    assert set(table["endpoint"]) == {"sofa", "relapse", f"{COUNT}_final"}
     assert table.loc[table["endpoint"] == "sofa", "analysis"].tolist() == ["sites as terms"]
     assert [note.partition(":")[0] for note in findings.notes] == [
         "Not compared - infected, by site",

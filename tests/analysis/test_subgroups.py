@@ -76,6 +76,16 @@ def test_there_is_one_p_value_for_the_subgroups_and_none_for_each(cohort, analys
     assert frame["p_value"].isna().all()
 
 
+def test_a_subgroup_that_cannot_be_analysed_is_said(cohort, analysis):
+    lowest = np.nanmin(cohort.baseline["age"].to_numpy(float))
+    frame = compare_subgroups(*analysis, {"age": (lowest + 0.5, 50)}, ["infected"])
+    unknown = set(frame.loc[frame["estimate"].isna(), "subgroup"])
+    assert unknown == {f"below {lowest + 0.5:g} years"}
+    (note,) = (each for each in analysis[1].notes if each.startswith("Not compared - subgroups of age, infected"))
+    assert unknown.pop() in note
+    assert "is of the other subgroups" in note
+
+
 def test_categories_stand_in_the_order_of_the_dictionary(analysis):
     frame = compare_subgroups(*analysis, {"respiratory_support": ()}, ["infected"])
     # Not alphabetical; underscores are for programs.

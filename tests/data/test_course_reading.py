@@ -70,6 +70,24 @@ def test_a_quantity_outside_the_dictionary_keeps_its_unit(trial):
     assert (measured.unit, measured.factor) == ("AB/C", 1.0)
 
 
+def test_several_values_of_a_day_are_one_whatever_their_order(trial):
+    name = "absolute_lymphocyte_count"
+    rows = trial.where(trial.labs, "lymphocytes", 0)
+    first = trial.labs.loc[rows].sort_values("day").iloc[0]
+    again = first.to_frame().T.assign(value=4 * first["value"])
+    before = trial.load().course.measurements[name]
+    trial.labs = pd.concat([trial.labs, again.astype(trial.labs.dtypes)], ignore_index=True)
+    after = trial.load().course.measurements[name]
+    assert after.day.tolist() == before.day.tolist()
+    same = (before.patient == 0) & (before.day == first["day"])
+    # Of 1 and 4 the geometric mean is 2.
+    np.testing.assert_allclose(after.value, np.where(same, 2 * before.value, before.value), rtol=1e-12)
+    trial.labs = trial.labs.iloc[::-1].reset_index(drop=True)
+    turned = trial.load().course.measurements[name]
+    by_day = np.lexsort((after.day, after.patient)), np.lexsort((turned.day, turned.patient))
+    assert after.value[by_day[0]].tolist() == turned.value[by_day[1]].tolist()
+
+
 def test_empty_values_are_left_out(trial):
     rows = trial.where(trial.labs, "ferritin")
     trial.labs.loc[rows[:5], "value"] = np.nan

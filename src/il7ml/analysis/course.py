@@ -31,6 +31,7 @@ _ARMS = ("control", "treated")
 
 def compare_course(task: Task, course: Course, findings: Findings) -> None:
     """Compare the arms on all that the study file describes under `course`."""
+    _note_lost(task, course, findings)
     for name, measured in course.measurements.items():
         _visits(name, measured, course, task, findings)
         if measured.spec.recovery:
@@ -45,6 +46,23 @@ def compare_course(task: Task, course: Course, findings: Findings) -> None:
         _safety(course, task, findings)
     for name, rule in course.spec.rules.items():
         _rule(name, rule, course, task, findings)
+
+
+def _note_lost(task: Task, course: Course, findings: Findings) -> None:
+    """Note how many patients were lost before an endpoint's window closed: unseen events count as none there."""
+    for name, observed in task.cohort.outcomes.items():
+        if observed.timeline is None or not np.isfinite(observed.timeline.last).all():
+            continue
+        lost = course.follow_up < observed.timeline.last
+        if observed.spec.kind == "binary":
+            lost &= observed.value == 0
+        else:
+            lost &= np.isnan(course.death)
+        if number := int(lost.sum()):
+            findings.notes.append(
+                f"{name}: follow-up of {number} patients ends before the endpoint's last day; events that may have "
+                "followed are not known and count as none."
+            )
 
 
 def baseline_of(name: str, measured: Measured, task: Task) -> Floats:
@@ -95,6 +113,8 @@ def _visits(name: str, measured: Measured, course: Course, task: Task, findings:
     fits: list[RepeatedMeasures] = []
 
     def fit(covariates: Covariates) -> list[EndpointResult]:
+        if np.isnan(values).all():
+            raise InputError("no patient has a value at a planned visit. Mend the schedule, or leave it out.")
         found = repeated_measures(
             values,
             spec.schedule,
@@ -115,6 +135,13 @@ def _visits(name: str, measured: Measured, course: Course, task: Task, findings:
     if fits:
         findings.tables[f"visits_{name}"] = fits[0].means
     average = f"{name}_average"
+
+    def in_subgroup(rows: Bools) -> list[EndpointResult]:
+        found = repeated_measures(
+            values[rows], spec.schedule, baseline[rows], task.treatment[rows], endpoint=name, level=task.level
+        )
+        return [each for each in found.effects if each.endpoint == average]
+
     findings.lines[average] = Line(
         average,
         f"{spec.title}, average over visits",
@@ -125,6 +152,7 @@ def _visits(name: str, measured: Measured, course: Course, task: Task, findings:
         _geometric(values[task.treatment == 0]),
         _geometric(values[task.treatment == 1]),
         next((each for each in shown if each.endpoint == average), None),
+        in_subgroup,
     )
 
 
@@ -214,6 +242,11 @@ def _recovery(name: str, measured: Measured, course: Course, task: Task, finding
         days = [0.0, *measured.spec.schedule]
         findings.tables[f"at_risk_{endpoint}"] = numbers_at_risk(time, arm, days)
     event = (status == 1).astype(float)
+
+    def in_subgroup(chosen: Bools) -> list[EndpointResult]:
+        kept = chosen[rows]
+        return [cause_specific_hazard_ratio(time[kept], status[kept], arm[kept], endpoint=endpoint, level=task.level)]
+
     title = f"{measured.spec.title} at least {limit:g} {measured.unit}, from below it"
     findings.lines[endpoint] = Line(
         endpoint,
@@ -225,6 +258,7 @@ def _recovery(name: str, measured: Measured, course: Course, task: Task, finding
         share(event[arm == 0]),
         share(event[arm == 1]),
         shown[0] if shown else None,
+        in_subgroup,
     )
 
 
@@ -304,6 +338,10 @@ def _safety(course: Course, task: Task, findings: Findings) -> None:
         return
     last = np.maximum(np.minimum(course.follow_up, spec.by_day), 0.5)
     within = events[events["day"].to_numpy() <= last[events["patient"]]]
+    if late := len(events) - len(within):
+        findings.notes.append(
+            f"Adverse events after day {spec.by_day:g} or the end of the patient's follow-up do not count: {late}."
+        )
     try:
         found = adverse_events(within, task.treatment, last / 100, level=task.level)
     except InputError as error:

@@ -103,10 +103,10 @@ def headline(lines: dict[str, Line], order: Sequence[str]) -> pd.DataFrame:
         If the order names an endpoint twice, or one that the analysis does not have.
     """
     if unknown := [name for name in order if name not in lines]:
-        raise InputError(
-            f"analysis.order: there is no endpoint {unknown[0]!r}.{nearest(unknown[0], lines)} "
-            f"Known: {', '.join(lines)}."
-        )
+        hint = nearest(unknown[0], lines)
+        if not hint.startswith(" Known"):
+            hint += f" Known: {', '.join(lines)}."
+        raise InputError(f"analysis.order: there is no endpoint {unknown[0]!r}.{hint}")
     if twice := [name for name in order if list(order).count(name) > 1]:
         raise InputError(f"analysis.order: {twice[0]!r} stands twice. Name each endpoint once.")
     names = [*order, *(name for name in lines if name not in order)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from il7ml.analysis.findings import Bools, Findings, Floats, Line, Task, share
@@ -176,7 +177,21 @@ def _time_to_event(name: str, observed: Observed, task: Task, findings: Findings
         raise TypeError(f"{name} is no time to event")
     status = observed.value.astype(int)
     shown = _hazards(name, time, status, spec.by_day, task, findings)
-    return hazard_line(name, spec.title, spec.harmful, time, status, shown, task)
+    line = hazard_line(name, spec.title, spec.harmful, time, status, shown, task)
+    if spec.by_day is None:
+        return line
+    # The hazards are of all follow-up, the title often of the day.
+    curves = findings.tables[f"incidence_{name}"]
+    control, treated = (_by_the_day(curves, arm, spec.by_day) for arm in ("control", "treated"))
+    return line._replace(control=f"{line.control} {control}", treated=f"{line.treated} {treated}")
+
+
+def _by_the_day(curves: pd.DataFrame, arm: str, day: float) -> str:
+    """Return "in all follow-up, 34 % by day 730", the latter being the estimated cumulative incidence."""
+    curve = curves[(curves["arm"] == arm) & (curves["cause"] == 1) & (curves["day"] <= day)]
+    # Where nobody had the event there is no curve.
+    risk = curve["incidence"].iloc[-1] if len(curve) else 0.0
+    return f"in all follow-up, {100 * risk:.0f} % by day {day:g}"
 
 
 def hazard_line(

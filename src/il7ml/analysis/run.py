@@ -117,7 +117,9 @@ def compare(config: RunConfig, cohort: Cohort, steps: Steps | None = None) -> Tr
         order = tuple(cohort.outcomes) if settings.order is None else settings.order
         overview = headline(findings.lines, order)
         if findings.lines[config.endpoint].result is None:
-            reasons = [note for note in findings.notes if note.startswith(f"Not compared - {config.endpoint},")]
+            start = f"Not compared - {config.endpoint},"
+            # Most methods fail for one and the same reason, which is said once.
+            reasons = dict.fromkeys(note.partition(": ")[2] for note in findings.notes if note.startswith(start))
             raise InputError(f"endpoint {config.endpoint!r} cannot be compared. {' '.join(reasons)}")
         cuts = settings.subgroups
         if cuts is None:

@@ -13,6 +13,7 @@ from il7ml.data.cohort import Observed
 from il7ml.data.course import Course
 from il7ml.endpoints.ancova import ancova
 from il7ml.endpoints.competing import cause_specific_hazard_ratio
+from il7ml.endpoints.final_ratio import final_ratio
 from il7ml.endpoints.imputation import imputed_final_ratio
 from il7ml.endpoints.proportions import adjusted_risks
 from il7ml.endpoints.rates import poisson_rates
@@ -39,7 +40,7 @@ def sensitivity(task: Task, findings: Findings, *, imputations: int, generator: 
     def label(name: str) -> None:
         named.extend([name] * (len(aside.results) - len(named)))
 
-    sites = _sites(task)
+    sites, terms = _sites(task), pd.DataFrame()
     if sites is None:
         findings.notes.append("One site, or none stated: no analysis by site.")
     else:
@@ -49,6 +50,10 @@ def sensitivity(task: Task, findings: Findings, *, imputations: int, generator: 
             _by_site(name, observed, table, sites, task, aside)
             label("sites as terms" if observed.spec.kind != "time_to_event" else "stratified by site")
     course = task.cohort.course
+    if course is not None and sites is not None:
+        for name in (name for name, each in course.measurements.items() if each.spec.recovery):
+            aside.take(f"{name}_final, by site", partial(_final_by_site, name, task, course, terms))
+        label("sites as terms")
     if course is not None and imputations:
         for name in (name for name, each in course.measurements.items() if each.spec.recovery):
             aside.take(f"{name}_final, imputed", partial(_imputed, name, task, course, imputations, generator))
@@ -94,6 +99,19 @@ def _by_site(name: str, observed: Observed, table: pd.DataFrame, sites: pd.Serie
                 time, status, treatment, endpoint=name, covariates=task.covariates, strata=sites, level=level
             ),
         )
+
+
+def _final_by_site(name: str, task: Task, course: Course, terms: pd.DataFrame) -> EndpointResult:
+    measured, others = course.measurements[name], others_than(name, task)
+    found = final_ratio(
+        final_of(measured, course),
+        baseline_of(name, measured, task),
+        task.treatment,
+        endpoint=f"{name}_final",
+        covariates=terms if others is None else pd.concat([others, terms], axis=1),
+        level=task.level,
+    )
+    return found._replace(method=f"{found.method}, adjusted")
 
 
 def _imputed(name: str, task: Task, course: Course, imputations: int, generator: np.random.Generator) -> EndpointResult:

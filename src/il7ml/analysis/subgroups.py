@@ -104,7 +104,14 @@ def _effects(modifier: str, groups: NDArray[np.object_], line: Line, findings: F
     except InputError as error:
         findings.notes.append(f"Not compared - {what}: {error}")
         return []
-    return [each._replace(subgroup=each.subgroup.partition("|")[2] or each.subgroup) for each in effects]
+    effects = [each._replace(subgroup=each.subgroup.partition("|")[2] or each.subgroup) for each in effects]
+    unknown = [each.subgroup for each in effects if np.isnan(each.effect.estimate)]
+    if unknown:
+        findings.notes.append(
+            f"Not compared - {what}: too few patients or events in {', '.join(dict.fromkeys(unknown))}; the P value "
+            "for interaction, if any, is of the other subgroups."
+        )
+    return effects
 
 
 def _product(

@@ -112,9 +112,25 @@ def _measured(name: str, spec: MeasurementSpec, patients: Patients, death: Float
     if death is not None and (late := int((days > death[position]).sum())):
         patients.note(spec.day, "measurement after the patient's death", late, "Mend the dates.", table.path)
     _check_possible(name, spec, values, patients)
+    if not low:
+        position, days, values = _one_a_day(position, days, values)
     baseline = np.full(len(patients.table), np.nan)
     baseline[position[days == 0]] = values[days == 0]
     return Measured(spec, unit, position, days, values, factor, baseline)
+
+
+def _one_a_day(position: NDArray[np.intp], days: Floats, values: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """Return the measurements with those of one patient and day as their geometric mean, so that no order matters."""
+    rows = pd.DataFrame({"patient": position, "day": days, "value": values})
+    same = rows.duplicated(["patient", "day"], keep=False)
+    if not same.any():
+        return position, days, values
+    # Sorted, so that rounding does not depend on the order of rows either.
+    several = rows[same].sort_values("value")
+    several["value"] = np.log(several["value"])
+    rows.loc[same, "value"] = np.exp(several.groupby(["patient", "day"])["value"].transform("mean"))
+    rows = rows.drop_duplicates(["patient", "day"])
+    return rows["patient"].to_numpy(), rows["day"].to_numpy(), rows["value"].to_numpy()
 
 
 def _unit(name: str, spec: MeasurementSpec, patients: Patients) -> tuple[str, float | None]:
