@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import fisher_exact
 from statsmodels.duration.survfunc import SurvfuncRight
 from tests.small_course import small_course
 
@@ -217,9 +218,15 @@ def test_no_events_in_an_arm_are_noted_and_the_others_go_on():
     trial.drop_events("infection", *range(1, 80, 2))
     found = compared(trial.load(), ("age",))
     for endpoint in ("infected", "infections"):
-        assert found.lines[endpoint].result is None
         assert notes_on(found, endpoint)
         assert all("no events in the treated arm" in note for note in notes_on(found, endpoint))
+    assert found.lines["infections"].result is None
+    # A difference needs no events in both arms.
+    exact = found.lines["infected"].result
+    events = int(found.lines["infected"].control.split("/")[0])
+    assert (exact.scale, exact.method) == ("difference", "Newcombe, Fisher")
+    assert exact.estimate == pytest.approx(-events / 40)
+    assert exact.p_value == pytest.approx(fisher_exact([[0, 40], [events, 40 - events]]).pvalue)
     assert found.lines["infected"].treated == "0/40 (0 %)"
     assert found.lines["sofa"].result is not None
     assert found.lines["relapse"].result is not None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.small_course import small_course
@@ -60,7 +61,7 @@ def draw(analysis, mark="", **changes):
     overview, subgroups, tables, lines, course = analysis
     given = {"overview": overview, "subgroups": subgroups, "tables": tables, "lines": lines, "course": course} | changes
     return pictures.draw(
-        given["overview"], given["subgroups"], given["tables"], given["lines"], LABELS, ORDER, mark, given["course"]
+        given["overview"], given["subgroups"], given["tables"], given["lines"], LABELS, ORDER, mark, given["course"], 80
     )
 
 
@@ -113,10 +114,19 @@ def test_subgroups_are_drawn_on_one_scale_beside_the_overall_effect(analysis, dr
         assert (treated, control) == ("Drug", "Placebo")
 
 
-def test_an_overall_effect_on_another_scale_is_not_drawn_beside_them(analysis, drawn):
+def test_the_overall_effect_beside_subgroups_is_unadjusted_as_they_are(analysis, drawn):
     overview = analysis[0].copy()
-    overview.loc[overview["endpoint"] == "infected", "scale"] = "difference"
+    overview.loc[overview["endpoint"] == "infected", "estimate"] = 99.0  # an adjusted headline
     draw(analysis, overview=overview)
+    first = next(arguments for name, arguments, _ in drawn.calls if name == "subgroup_forest_figure")
+    everyone = analysis[3]["infected"].in_subgroup(np.ones(80, dtype=bool))
+    assert first[1]["estimate"] == next(each.estimate for each in everyone if each.scale == "ratio")
+
+
+def test_an_overall_effect_on_another_scale_is_not_drawn_beside_them(analysis, drawn):
+    line = analysis[3]["infected"]
+    lines = {**analysis[3], "infected": line._replace(in_subgroup=lambda rows: line.in_subgroup(rows)[:1])}
+    draw(analysis, lines=lines)
     first = next(arguments for name, arguments, _ in drawn.calls if name == "subgroup_forest_figure")
     assert first[1] is None
 

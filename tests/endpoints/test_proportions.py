@@ -5,7 +5,7 @@ from scipy.stats import binom, ttest_ind
 from statsmodels.stats.contingency_tables import Table2x2
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from il7ml.endpoints.proportions import adjusted_risks, number_needed_to_treat, unadjusted_risks
+from il7ml.endpoints.proportions import adjusted_risks, exact_difference, number_needed_to_treat, unadjusted_risks
 from il7ml.endpoints.result import wald
 from il7ml.errors import InputError
 
@@ -102,3 +102,20 @@ def test_number_needed_to_treat_inverts_the_difference_and_its_limits():
     assert number.p_value == pytest.approx(0.1913, abs=1e-4)
     nobody = number_needed_to_treat(wald("infection", "raw", "difference", 0.0, half, n=100))
     assert np.isinf(nobody.estimate)
+
+
+def test_the_exact_difference_is_newcombes_and_fishers():
+    # Newcombe 1998, table II, method 10: 0/10 against 0/20 has -0.1611 to 0.2775, 10/10 against 0/20 0.6791 to 1.0.
+    for (a, n, b, m), low, high in (((0, 10, 0, 20), -0.1611, 0.2775), ((10, 10, 0, 20), 0.6791, 1.0)):
+        y = np.repeat([1, 0, 1, 0], [a, n - a, b, m - b])
+        arm = np.repeat([1, 0], [n, m])
+        result = exact_difference(y, arm, endpoint="death")
+        assert (result.low, result.high) == (pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5))
+        assert result.estimate == a / n - b / m
+        assert (result.n, result.events) == (n + m, a + b)
+    assert result.p_value == pytest.approx(1 / 30045015)  # all ten of the ten, of thirty choose ten
+
+
+def test_the_exact_difference_needs_an_outcome_in_each_arm():
+    with pytest.raises(InputError, match="no known outcome"):
+        exact_difference([1, 0, np.nan, np.nan], [1, 1, 0, 0], endpoint="death")

@@ -22,7 +22,7 @@ from il7ml.endpoints.competing import (
 )
 from il7ml.endpoints.cox import log_rank_test
 from il7ml.endpoints.interactions import binary_interaction, count_interaction, hazard_interaction
-from il7ml.endpoints.proportions import adjusted_risks, number_needed_to_treat, unadjusted_risks
+from il7ml.endpoints.proportions import adjusted_risks, exact_difference, number_needed_to_treat, unadjusted_risks
 from il7ml.endpoints.pseudo_observations import pseudo_observation_effect
 from il7ml.endpoints.rates import negative_binomial_rates, poisson_rates
 from il7ml.endpoints.restricted_mean import restricted_mean_effect
@@ -40,7 +40,12 @@ def _binary(name: str, observed: Observed, task: Task, findings: Findings) -> Li
     y, arm = observed.value[known], task.treatment[known]
     found = findings.take(f"{name}, unadjusted", lambda: unadjusted_risks(y, arm, endpoint=name, level=task.level))
     shown = found
-    if task.covariates is not None:
+    if not found:
+        # An arm without events has no relative effect, but a difference.
+        found = shown = findings.take(
+            f"{name}, exact", lambda: exact_difference(y, arm, endpoint=name, level=task.level)
+        )
+    elif task.covariates is not None:
         table = task.covariates[known]
         shown = findings.take(
             f"{name}, adjusted", lambda: adjusted_risks(y, arm, table, endpoint=name, level=task.level)
@@ -72,7 +77,7 @@ def _binary(name: str, observed: Observed, task: Task, findings: Findings) -> Li
         spec.harmful,
         share(observed.value[task.treatment == 0]),
         share(observed.value[task.treatment == 1]),
-        _on("ratio", shown or found),
+        _on("ratio", shown or found) or _on("difference", found),
         in_subgroup,
         interaction=lambda modifier: binary_interaction(y, arm, modifier[known], endpoint=name, level=task.level),
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from il7ml import plots
 from il7ml.analysis.findings import Line
 from il7ml.data.course import Course
+from il7ml.errors import InputError
 
 _COMPETING = "Discharge or death first"
 
@@ -22,6 +24,7 @@ def draw(
     order: Sequence[str],
     mark: str,
     course: Course | None,
+    patients: int,
 ) -> dict[str, bytes]:
     """Return the figures as PNG by file name.
 
@@ -38,6 +41,8 @@ def draw(
     mark : str
         What every title ends with.
     course : Course or None
+    patients : int
+        How many there are.
     """
     arms = labels["treated"], labels["control"]
     figures = {
@@ -47,12 +52,9 @@ def draw(
     for name in order:
         effects = _on_one_scale(subgroups[subgroups["endpoint"] == name])
         if len(effects):
-            overall = overview[overview["endpoint"] == name].iloc[0]
-            same = overall["scale"] == effects["scale"].iloc[0]
+            overall = _overall(lines[name], overview, str(effects["scale"].iloc[0]), patients)
             title = f"Subgroups: {lines[name].title}{mark}"
-            figures[f"subgroups_{name}"] = plots.subgroup_forest_figure(
-                effects, overall if same else None, *arms, title
-            )
+            figures[f"subgroups_{name}"] = plots.subgroup_forest_figure(effects, overall, *arms, title)
     for name, table in tables.items():
         kind, _, endpoint = name.partition("_")
         if kind == "incidence":
@@ -79,3 +81,15 @@ def _on_one_scale(effects: pd.DataFrame) -> pd.DataFrame:
     """Return the rows on the scale of the endpoint's headline: ratios where there are any."""
     ratios = effects[effects["scale"].isin(["ratio", "rate_ratio", "hazard_ratio"])]
     return ratios if len(ratios) else effects[effects["scale"] == "difference"]
+
+
+def _overall(line: Line, overview: pd.DataFrame, scale: str, patients: int) -> pd.Series | None:
+    """Return the effect among all patients as the subgroups' own are estimated: without covariates."""
+    if line.in_subgroup is None:
+        row = overview[overview["endpoint"] == line.endpoint].iloc[0]
+        return row if row["scale"] == scale else None
+    try:
+        found = line.in_subgroup(np.ones(patients, dtype=bool))
+    except InputError:  # noted where the endpoint itself was compared
+        return None
+    return next((pd.Series(each._asdict()) for each in found if each.scale == scale), None)

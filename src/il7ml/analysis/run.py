@@ -124,7 +124,9 @@ def compare(config: RunConfig, cohort: Cohort, steps: Steps | None = None) -> Tr
         cuts = settings.subgroups
         if cuts is None:
             cuts = dict.fromkeys(cohort.study.modifiers, ())
-        subgroups = compare_subgroups(task, findings, cuts, order)
+        # Recovery is looked at by the modifiers whether or not it stands in the order: the trial's question was there.
+        recovery = [line for line in findings.lines if line.endswith("_final") and line not in order]
+        subgroups = compare_subgroups(task, findings, cuts, [*order, *recovery])
         _tell(progress, 3)
         generator = np.random.default_rng(stream(config.seed, "imputation"))
         findings.tables["sensitivity"] = sensitivity(
@@ -156,7 +158,7 @@ def compare(config: RunConfig, cohort: Cohort, steps: Steps | None = None) -> Tr
         headline=overview,
         subgroups=subgroups,
         tables=tables,
-        figures=draw(overview, subgroups, tables, findings.lines, labels, order, mark, cohort.course),
+        figures=draw(overview, subgroups, tables, findings.lines, labels, order, mark, cohort.course, len(cohort)),
         words=trial_words(
             overview, subgroups, cohort.control_label, cohort.treated_label, table=table, level=task.level
         ),

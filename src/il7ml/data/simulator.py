@@ -19,7 +19,7 @@ from il7ml.data.tables import write_table
 from il7ml.errors import InputError
 
 #: Patients up to which a table is one file.
-LARGEST_FILE = 200_000
+LARGEST_FILE = 100_000
 _HEADER = "# Simulated patients."
 
 
@@ -81,7 +81,7 @@ def write_trial(
 ) -> list[Path]:
     """Write a simulated trial's tables and study file to `out`, and the truth to another folder.
 
-    Above 200,000 patients Parquet tables become folders of partitions, written one after the other with bounded memory.
+    Above 100,000 patients Parquet tables become folders of partitions, written one after the other with bounded memory.
 
     Returns
     -------

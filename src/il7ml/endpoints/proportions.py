@@ -62,6 +62,52 @@ def unadjusted_risks(y: ArrayLike, treatment: ArrayLike, *, endpoint: str, level
     return [difference, *compare(arms, _SCALES[1:], endpoint, "unadjusted", level)]
 
 
+def exact_difference(y: ArrayLike, treatment: ArrayLike, *, endpoint: str, level: float = 0.95) -> EndpointResult:
+    """Compare the arms' risks where an arm has no events: difference with Newcombe's interval and Fisher's P.
+
+    Parameters
+    ----------
+    y, treatment, endpoint, level
+        As for `unadjusted_risks`.
+
+    Returns
+    -------
+    EndpointResult
+        Scale difference; it has no standard error.
+
+    Raises
+    ------
+    InputError
+        If an arm has no known outcome.
+
+    References
+    ----------
+    Newcombe, Stat Med 1998;17:873, doi 10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I (method 10).
+
+    Examples
+    --------
+    >>> result = exact_difference([0] * 10 + [1] * 3 + [0] * 7, [1] * 10 + [0] * 10, endpoint="death")
+    >>> round(result.estimate, 2), round(result.p_value, 3)
+    (-0.3, 0.211)
+    """
+    from scipy.stats import fisher_exact
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    treated = as_treated(treatment)
+    outcome = as_indicator(endpoint, y, treated.size, missing=True)
+    known = ~np.isnan(outcome)
+    counts = [(int(outcome[known & arm].sum()), int((known & arm).sum())) for arm in (treated, ~treated)]
+    if min(n for _, n in counts) == 0:
+        raise InputError(f"endpoint {endpoint!r}: an arm has no known outcome. Complete it.")
+    low, high = confint_proportions_2indep(*counts[0], *counts[1], method="newcomb", compare="diff", alpha=1 - level)
+    p_value = float(fisher_exact(np.array([[count, n - count] for count, n in counts])).pvalue)
+    estimate = counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1]
+    n, events = sum(n for _, n in counts), sum(count for count, _ in counts)
+    return EndpointResult(
+        endpoint, "Newcombe, Fisher", "difference", estimate, float("nan"), float(low), float(high), p_value, n, events
+    )
+
+
 def adjusted_risks(
     y: ArrayLike, treatment: ArrayLike, covariates: pd.DataFrame, *, endpoint: str, level: float = 0.95
 ) -> list[EndpointResult]:
