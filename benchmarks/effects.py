@@ -42,6 +42,7 @@ _SOURCES = (
         f"src/il7ml/models/{name}.py"
         for name in (
             "effect_model",
+            "fitted_effect",
             "score_posterior",
             "shapes",
             "learned_effect",
