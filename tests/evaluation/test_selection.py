@@ -27,7 +27,7 @@ def test_a_more_complex_model_must_be_better_beyond_luck(errors, name):
     assert (selection.name, selection.best) == (name, "boosted")
 
 
-def test_nothing_that_loses_to_a_simpler_model_is_chosen():
+def test_a_simpler_model_that_is_better_takes_the_place_of_the_reference():
     rng = np.random.default_rng(3)
     rate = rng.normal(size=100)
     wide = rng.normal(size=100)

@@ -4,7 +4,7 @@ import statsmodels.api as sm
 from scipy.optimize import minimize
 
 from il7ml.family import BINARY, CONTINUOUS, COUNT
-from il7ml.models.glm import PENALTIES, fit_glm
+from il7ml.models.glm import PENALTIES, bearable_penalties, fit_glm
 
 FAMILIES = [BINARY, COUNT, CONTINUOUS]
 STATSMODELS = {"binary": sm.families.Binomial(), "count": sm.families.Poisson(), "continuous": sm.families.Gaussian()}
@@ -249,3 +249,28 @@ def test_more_columns_than_patients_are_shrunk_without_complaint(family):
 def test_no_penalties_are_refused():
     with pytest.raises(ValueError, match="penalties must not be empty"):
         fit_glm(CONTINUOUS, np.ones((3, 1)), np.arange(3.0), penalties=())
+
+
+def test_default_penalties_are_believable_for_few_events_and_all_for_many():
+    assert bearable_penalties(BINARY, 10.0) == (1.0, 3.0, 10.0)  # 4 / 10 and above
+    assert bearable_penalties(COUNT, 40.0) == (0.1, 0.3, 1.0, 3.0, 10.0)
+    assert bearable_penalties(BINARY, 5000.0) == PENALTIES
+    assert bearable_penalties(BINARY, 0.1) == (10.0,)
+    assert bearable_penalties(CONTINUOUS, 1.0) == PENALTIES
+
+
+def test_a_dozen_events_and_many_columns_do_not_end_in_certainty():
+    # Noise alone: nothing can be better than the event rate, and nothing should be much worse in new patients.
+    rng = np.random.default_rng(4)
+    excess = []
+    for _ in range(30):
+        matrix, new = rng.normal(size=(109, 25)), rng.normal(size=(2000, 25))
+        y = np.zeros(109)
+        y[rng.choice(109, 12, replace=False)] = 1
+        fit = fit_glm(BINARY, matrix, y)
+        risk = BINARY.mean(fit.intercept + new @ fit.coefficients)
+        rate = 12 / 109
+        loss = -(rate * np.log(risk) + (1 - rate) * np.log(1 - risk)).mean()
+        excess.append(loss + rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
+    assert np.mean(excess) < 0.05
+    assert np.max(excess) < 0.25

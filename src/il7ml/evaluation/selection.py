@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from il7ml.errors import InputError
 from il7ml.evaluation.outcome import as_repeats
 
-#: By how many standard errors of the paired difference a model's loss must be below the reference's. A simpler model
-#: needs none, so that nothing that loses to the event rate is chosen; a more complex one must be better beyond luck.
-SIMPLER, MORE_COMPLEX = 0.0, 1.5
+#: By how many standard errors of the paired difference a model's loss must be below the reference's: a simpler model's,
+#: which is the safer choice, by less than that of a more complex one, which must be better beyond luck (docs/risk.md).
+SIMPLER, MORE_COMPLEX = 0.5, 1.5
 
 
 class Selection(NamedTuple):
@@ -39,7 +39,7 @@ class Selection(NamedTuple):
 def select_model(
     losses: Mapping[str, ArrayLike], order: Sequence[str], reference: str, weight: ArrayLike | None = None
 ) -> Selection:
-    """Choose the reference, unless a simpler model has a smaller loss or a more complex one a clearly smaller one.
+    """Choose the reference, unless a simpler model has a smaller loss or a more complex one a much smaller one.
 
     A penalised regression is shrunk towards the event rate by its penalty, so it is a compromise already, and the
     usual "simplest within one standard error" throws its gain away where patients are few (docs/risk.md). The standard

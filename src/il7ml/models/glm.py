@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 #: Candidate penalties, as a share of the information that one standardised column carries per patient.
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+# The precision of a prior for a coefficient whose standard deviation is half a log odds.
+_WEAKEST = 4.0
 # An unpenalised column is one whose coefficient the penalty cannot see: blown up by this factor. A thousand shrinks an
 # arm effect by less than 1e-4 at the largest penalty and still keeps a separated arm's coefficient finite.
 _FREE = 1e3
@@ -57,7 +59,7 @@ def fit_glm(
     free: Floats | None = None,
     weight: Floats | None = None,
     exposure: Floats | None = None,
-    penalties: tuple[float, ...] = PENALTIES,
+    penalties: tuple[float, ...] | None = None,
 ) -> GlmFit:
     """Fit with each penalty and keep the one with the smallest corrected Akaike criterion.
 
@@ -74,8 +76,11 @@ def fit_glm(
     free : ndarray of shape (n, q), optional
         Columns that are not penalised, such as the arm. Their coefficients come first.
     weight, exposure : ndarray of shape (n,), optional
-    penalties : tuple of float
-        Candidates, relative to the information of a standardised column.
+    penalties : tuple of float, optional
+        Candidates, relative to the information of a standardised column. By default `PENALTIES`; for yes or no outcomes
+        and counts those among them of at least 4 in absolute terms, a prior standard deviation of half a log odds (log
+        rate) per standard deviation of a column. Below, with a dozen events, fitted risks reach 0 and 1, the effective
+        degrees of freedom vanish, and the criterion rewards it.
 
     Returns
     -------
@@ -103,12 +108,14 @@ def fit_glm(
     design = np.hstack([free * _FREE, matrix])[used]
     y, weight = y[used], weight[used]
     exposure = None if exposure is None else exposure[used]
-    if not penalties:
+    if penalties is not None and not penalties:
         raise ValueError("penalties must not be empty")
     if _is_degenerate(family, y):
         intercept = float(family.link(np.average(y, weights=weight)))
-        return GlmFit(intercept, np.zeros(design.shape[1]), max(penalties), 0.0, 1.0)
+        return GlmFit(intercept, np.zeros(design.shape[1]), max(penalties or PENALTIES), 0.0, 1.0)
     information = _information(family, y, weight, exposure)
+    if penalties is None:
+        penalties = bearable_penalties(family, information)
     # The strongest penalty comes first, for it wins where all criteria are infinite: too few patients for any.
     candidates = sorted(penalties, reverse=True) if matrix.shape[1] else [1.0]
     fits = [_fit(family, design, y, weight, exposure, each, each * information) for each in candidates]
@@ -116,6 +123,20 @@ def fit_glm(
     coefficients = best.coefficients.copy()
     coefficients[: free.shape[1]] *= _FREE
     return best._replace(coefficients=coefficients)
+
+
+def bearable_penalties(family: Family, information: float) -> tuple[float, ...]:
+    """Return the default penalties that keep coefficients believable, at least the strongest.
+
+    Parameters
+    ----------
+    family : Family
+    information : float
+        Of one standardised column in the model without covariates.
+    """
+    if family.kind == "continuous":
+        return PENALTIES
+    return tuple(each for each in PENALTIES if each * information >= _WEAKEST) or (max(PENALTIES),)
 
 
 def _is_degenerate(family: Family, y: Floats) -> bool:

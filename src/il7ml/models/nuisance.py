@@ -99,7 +99,7 @@ def _linear_means(matrix: Floats, trial: Trial, outcome: Kind, train: Indices, t
         free=trial.treatment[train, None].astype(float),
         weight=trial.weight[train],
         exposure=trial.exposure_of(train),
-        penalties=PENALTIES if train.size < _LARGE else PENALTIES[:1],
+        penalties=None if train.size < _LARGE else PENALTIES[:1],
     )
     linear = fit.intercept + matrix[test] @ fit.coefficients[1:]
     return family.mean(linear), family.mean(linear + fit.coefficients[0])

@@ -22,7 +22,7 @@ from il7ml.features.design import LinearDesign, TreeDesign
 from il7ml.models.arrays import arm_vector, exposure_vector, outcome_vector, weight_vector
 from il7ml.models.firth import fit_firth
 from il7ml.models.fitted import Fitted, FittedLinear, FittedTrees
-from il7ml.models.glm import PENALTIES, fit_glm
+from il7ml.models.glm import fit_glm
 from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
@@ -176,7 +176,7 @@ class LinearRiskModel(PrognosticModel):
         By default all columns, described by their dtypes.
     spline : tuple of str
         Variables that enter as restricted cubic splines.
-    penalties : tuple of float
+    penalties : tuple of float, optional
         Candidates, see `fit_glm`.
     firth : bool, default False
         Firth's penalised likelihood with the intercept that gives the event rate, instead of ridge; see `fit_firth`.
@@ -204,7 +204,7 @@ class LinearRiskModel(PrognosticModel):
         outcome: Kind = "binary",
         variables: Mapping[str, Variable] | None = None,
         spline: tuple[str, ...] = (),
-        penalties: tuple[float, ...] = PENALTIES,
+        penalties: tuple[float, ...] | None = None,
         firth: bool = False,
     ) -> None:
         self.outcome = outcome
