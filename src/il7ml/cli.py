@@ -182,6 +182,16 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--uri", help=_URI)
         _example(action, f"il7ml store {name}")
 
+    serve = _command(commands, "serve", _serve, "the page and the JSON API for one patient or several")
+    serve.add_argument("--host", default="127.0.0.1", help="address; any but a loopback one needs --token-file")
+    serve.add_argument("--port", type=int, default=8000, help="default 8000")
+    serve.add_argument("--token-file", type=Path, metavar="FILE", help="file with the token that callers must send")
+    serve.add_argument(
+        "--model", default="champion", metavar="URI", help="champion, a run id, models:/NAME@ALIAS, a folder"
+    )
+    serve.add_argument("--uri", help=_URI)
+    _example(serve, "il7ml serve --port 8000")
+
     ui = _command(commands, "ui", _ui, "open the MLflow pages over the project's runs")
     ui.add_argument("--uri", help=_URI)
     ui.add_argument("--host", default="127.0.0.1")
@@ -425,6 +435,13 @@ def _store_push(arguments: argparse.Namespace) -> int:
         print(f"run {each.local_run} is now {each.server_run} at {each.server}")
     if not delivered:
         print("Nothing waits to be delivered.")
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from il7ml.app.serving import serve
+
+    serve(arguments.host, arguments.port, token_file=arguments.token_file, model=arguments.model, uri=arguments.uri)
     return 0
 
 

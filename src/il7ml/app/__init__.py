@@ -1,0 +1,1 @@
+"""The service: a JSON API and one page over the predictor."""
