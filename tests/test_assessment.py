@@ -140,7 +140,7 @@ def test_a_model_that_loses_to_the_event_rate_is_not_chosen():
     sample, _, _ = trial()
     folds = out_of_fold(sample, np.full(N, 0.45), np.full(N, 0.25))
     # Not informative at all, and somewhat away from the event rate.
-    z = np.random.default_rng(2).choice([-0.3, 0.3], N)
+    z = np.random.default_rng(2).choice([-0.8, 0.8], N)
     for values in (folds.untreated, folds.treated):
         values["logistic"] = expit(logit(values["prevalence"]) + z)
         values["xgboost"] = values["prevalence"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from il7ml.errors import InputError
 from il7ml.family import BINARY
 from il7ml.models.folds import stratified_folds
-from il7ml.models.glm import fit_glm
+from il7ml.models.glm import PENALTIES, fit_glm
 
 Floats = NDArray[np.float64]
 
@@ -85,7 +85,8 @@ def estimate_propensity(
     probability = np.empty(treatment.size)
     for held in range(folds):
         train, test = fold != held, fold == held
-        fit = fit_glm(BINARY, matrix[train], treatment[train].astype(float))
+        # Whoever could only have been in one arm must be found, so weak penalties take part.
+        fit = fit_glm(BINARY, matrix[train], treatment[train].astype(float), penalties=PENALTIES)
         probability[test] = BINARY.mean(fit.intercept + matrix[test] @ fit.coefficients)
     kept = overlapping(probability)
     fewest = min(int((kept & (treatment == arm)).sum()) for arm in (0, 1))
