@@ -146,7 +146,11 @@ def choose(rows: pd.DataFrame, simpler: float = SIMPLER) -> pd.Series:
     needed = {name: simpler if SIMPLICITY.index(name) < place else MORE_COMPLEX for name in CANDIDATES}
     gains = pd.DataFrame({name: rows[f"{REFERENCE}_loss"] - rows[f"{name}_loss"] for name in CANDIDATES})
     errors = pd.DataFrame({name: needed[name] * rows[f"{name}_gain_error"] for name in CANDIDATES})
-    return gains.where(gains > errors, -np.inf).assign(**{REFERENCE: 0.0}).idxmax(axis=1)
+    able = gains > errors
+    less = [name for name in CANDIDATES if SIMPLICITY.index(name) < place]
+    more = [name for name in CANDIDATES if SIMPLICITY.index(name) > place]
+    able.loc[able[less].any(axis=1), more] = False
+    return gains.where(able, -np.inf).assign(**{REFERENCE: 0.0}).idxmax(axis=1)
 
 
 def summarise_figures(rows: pd.DataFrame) -> pd.DataFrame:

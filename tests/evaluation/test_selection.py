@@ -48,6 +48,13 @@ def test_of_several_better_models_the_best_is_taken():
     assert select_model(losses, list(losses), "regression").name == "count"
 
 
+def test_no_complex_model_is_taken_where_a_simpler_one_beats_the_regression():
+    flat = np.zeros(50)
+    losses = {"rate": flat - 0.1, "regression": flat, "boosted": flat - 0.15}
+    selection = select_model(losses, list(losses), "regression")
+    assert (selection.name, selection.best) == ("rate", "boosted")
+
+
 def test_a_tie_goes_to_the_reference():
     losses = {"rate": np.ones(9), "regression": np.ones(9), "boosted": np.ones(9)}
     assert select_model(losses, list(losses), "regression").name == "regression"

@@ -45,7 +45,7 @@ def select_model(
     usual "simplest within one standard error" throws its gain away where patients are few (docs/risk.md). The standard
     error is that of the mean paired difference between patients' losses, repeats averaged first: models are judged on
     the same patients, so their losses are strongly correlated. Of several models that beat the reference the one with
-    the smallest loss is taken.
+    the smallest loss is taken, but no more complex one where a simpler one does.
 
     Parameters
     ----------
@@ -96,9 +96,12 @@ def select_model(
     paired = patients - patients[place]
     difference = paired @ share
     error = np.sqrt(((paired - difference[:, None]) ** 2) @ share**2)
-    needed = np.where(np.arange(len(order)) < place, SIMPLER, MORE_COMPLEX)
+    is_simpler = np.arange(len(order)) < place
+    needed = np.where(is_simpler, SIMPLER, MORE_COMPLEX)
     beats = difference < -needed * error
-    chosen = int(np.argmin(np.where(beats, mean, np.inf))) if beats.any() else place
+    # Patients that do not bear a regression do not bear what learns more from them.
+    able = beats & is_simpler if (beats & is_simpler).any() else beats
+    chosen = int(np.argmin(np.where(able, mean, np.inf))) if able.any() else place
     table = pd.DataFrame(
         {
             "model": list(order),
