@@ -401,3 +401,14 @@ def test_bad_input_is_one_clear_message(tmp_path, trial, capsys, no_figures, fau
     assert "Traceback" not in printed.err
     assert not any(one in printed.err for one in trial.ids(*range(80)))
     assert not (tmp_path / "results" / "endpoints.csv").exists()
+
+
+def test_recovery_is_looked_at_by_the_modifiers_whether_or_not_it_is_in_the_order(cohort, no_figures):
+    found = compare(config("infected", order=("infected",), subgroups={"sex": ()}), cohort)
+    parts = {f"{COUNT}_{part}" for part in ("final", "average", "recovery")}
+    assert parts | {"infected"} == set(found.subgroups["endpoint"])
+    for _, effects in found.subgroups.groupby(["endpoint", "scale"]):
+        assert len(effects) == 2
+        assert len(effects["interaction_p"].unique()) == 1
+    # Their P values stay outside the order.
+    assert found.headline.set_index("endpoint").loc[sorted(parts), "p_holm"].isna().all()

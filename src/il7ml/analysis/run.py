@@ -125,7 +125,14 @@ def compare(config: RunConfig, cohort: Cohort, steps: Steps | None = None) -> Tr
         if cuts is None:
             cuts = dict.fromkeys(cohort.study.modifiers, ())
         # Recovery is looked at by the modifiers whether or not it stands in the order: the trial's question was there.
-        recovery = [line for line in findings.lines if line.endswith("_final") and line not in order]
+        measured = {} if cohort.course is None else cohort.course.measurements
+        recovery = [
+            f"{name}_{part}"
+            for name, each in measured.items()
+            if each.spec.recovery
+            for part in ("final", "average", "recovery")
+        ]
+        recovery = [name for name in recovery if name in findings.lines and name not in order]
         subgroups = compare_subgroups(task, findings, cuts, [*order, *recovery])
         _tell(progress, 3)
         generator = np.random.default_rng(stream(config.seed, "imputation"))

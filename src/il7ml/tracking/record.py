@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from il7ml.errors import InputError
 from il7ml.tracking.location import resolve_uri
@@ -58,9 +58,7 @@ def config_of_run(run: str, uri: str | None = None) -> RunRecord:
     uri = resolve_uri(uri)
     client = open_store(uri, must_exist=True)
     with store_errors(uri):
-        found = or_none(client.get_run, run)
-        if found is None:
-            raise InputError(f"run {run!r} is not in the store. Look for its id: il7ml ui.")
+        found = _run(client, run)
         tags = found.data.tags
         files = {entry.path for entry in client.list_artifacts(run)}
         if found.info.status != "FINISHED" or _CONFIG not in files or "data_digest" not in tags:
@@ -97,10 +95,15 @@ def report_of_run(run: str, uri: str | None = None) -> str:
     uri = resolve_uri(uri)
     client = open_store(uri, must_exist=True)
     with store_errors(uri):
-        found = or_none(client.get_run, run)
-        if found is None:
-            raise InputError(f"run {run!r} is not in the store. Look for its id: il7ml ui.")
+        _run(client, run)
         if all(each.path != REPORT for each in client.list_artifacts(run)):
             raise InputError(f"run {run!r} has no report: it did not finish, or is a candidate's. Name its parent run.")
         with tempfile.TemporaryDirectory() as folder:
             return Path(client.download_artifacts(run, REPORT, folder)).read_text(encoding="utf-8")
+
+
+def _run(client: Any, run: str) -> Any:
+    found = or_none(client.get_run, run)
+    if found is None:
+        raise InputError(f"run {run!r} is not in the store. Look for its id: il7ml ui.")
+    return found
