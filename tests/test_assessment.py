@@ -8,8 +8,10 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from il7ml.assessment import assess_effect, assess_risk, sample_size_verdict
+from il7ml.assessment.risk import _selection_reason
 from il7ml.config import RunConfig
 from il7ml.evaluation.effects import doubly_robust_scores
+from il7ml.evaluation.selection import select_model
 from il7ml.features.columns import to_columns
 from il7ml.models.catalog import Setting
 from il7ml.models.crossfit import OutOfFold, Sample
@@ -161,6 +163,15 @@ def test_a_gain_within_one_and_a_half_standard_errors_is_left_and_said():
     assert found.reason == (
         "XGBoost has the smallest out-of-fold loss, but by less than 1.5 standard errors of the difference; "
         "Penalised regression is simpler."
+    )
+
+
+def test_a_simpler_model_that_is_hardly_better_is_said_to_be_so():
+    losses = {"prevalence": np.array([0.5, 0.7, 0.61] * 40), "logistic": np.array([0.6, 0.6, 0.615] * 40)}
+    selection = select_model(losses, ["prevalence", "logistic"], "logistic")
+    assert _selection_reason(selection, "logistic") == (
+        "Event rate alone has the smallest out-of-fold loss, but by less than 0.5 standard errors of the difference; "
+        "Penalised regression stays."
     )
 
 

@@ -146,9 +146,12 @@ def _selection_reason(selection: Selection, reference: str) -> str:
     if selection.name == selection.best:
         return f"{chosen} has the smallest out-of-fold loss."
     if selection.name == reference:
+        table = selection.table.set_index("model")
+        needed = table["needed"].to_dict()[selection.best]
+        why = f"{chosen} is simpler" if needed == MORE_COMPLEX else f"{chosen} stays"
         return (
-            f"{smallest} has the smallest out-of-fold loss, but by less than {MORE_COMPLEX:g} standard errors of the "
-            f"difference; {chosen} is simpler."
+            f"{smallest} has the smallest out-of-fold loss, but by less than {needed:g} standard errors of the "
+            f"difference; {why}."
         )
     return (
         f"{smallest} has the smallest out-of-fold loss, but is not clearly better than "
