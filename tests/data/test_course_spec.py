@@ -7,6 +7,7 @@ import pytest
 from tests.small_course import small_course
 
 from il7ml.data.course_spec import StaySpec
+from il7ml.data.projection import named_columns
 from il7ml.data.simulator import il7_study
 from il7ml.data.study import parse_study
 from il7ml.errors import InputError
@@ -33,7 +34,7 @@ def test_a_study_without_a_course_has_none_and_needs_no_table_for_it():
     del trial.raw["course"]
     study = trial.study()
     assert study.course is None
-    assert study.endpoint_tables == {"patients", "events"}
+    assert set(named_columns(study)) == {"patients", "events"}
 
 
 def test_tables_of_the_course_are_those_that_it_names():

@@ -128,7 +128,7 @@ def test_places_that_cannot_be_written_get_no_half_trial(tmp_path, truth):
     places = [tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)]
     for place in places:
         out, apart = (tmp_path / "out", place) if truth else (place, None)
-        with pytest.raises(InputError, match=r"cannot be written: .* Choose another folder"):
+        with pytest.raises(InputError, match=r"cannot be written: .* Choose another place"):
             write_trial(40, 1, "published", out, truth=apart)
         assert list(files(tmp_path)) == ["file"]
 

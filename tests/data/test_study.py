@@ -92,6 +92,7 @@ def test_unusable_keys_are_named(small_study, path, value, message):
     [
         (("variables", "aeg"), None, "variable 'aeg' is not in the dictionary. Did you mean 'age'?"),
         (("modifiers",), ["sofa_score"], "'sofa_score' is used but not listed under 'variables'"),
+        (("larger_benefit",), {"sofa_score": "low"}, "larger_benefit 'sofa_score' is not one of the modifiers"),
         (("eligibility", "lactate"), [0, 1], "'lactate' is used but not listed under 'variables'"),
         (
             ("modifiers",),

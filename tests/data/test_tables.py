@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import datetime
+import os
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from il7ml.data.reading import UnreadableTableError
 from il7ml.data.sources import TableSpec
 from il7ml.data.tables import (
-    UnreadableTableError,
     clean_table,
     codes,
     column_hint,
@@ -17,6 +19,7 @@ from il7ml.data.tables import (
     read_study_table,
     read_table,
     texts,
+    write_files,
     write_table,
 )
 from il7ml.errors import InputError
@@ -88,7 +91,7 @@ def test_endings_in_capitals_are_known(tmp_path):
         ),
         (b"id,age\na,41\nb,57,5\n", "fewer or more fields than the header's 2 (1 row, the first being row 3)"),
         (b'id,age\n"a,41\nb,57\n', "fewer or more fields than the header's 2"),
-        ("id,age\nMüller,41\n".encode("latin-1"), "t.csv: it is not UTF-8 text. Save it as CSV with encoding UTF-8."),
+        ("id,age\nMüller,41\n".encode("latin-1"), "t.csv: it is not UTF-8 text. Save it as UTF-8, or set the table"),
         ("id,age\na,41\n".encode("utf-16"), "t.csv: it is not UTF-8 text"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "t.csv: it is not UTF-8 text"),
         (b"id,age\n" + b"x" * 200_000 + b",1\n", "t.csv: not readable as csv (Error). Mend or export the file again."),
@@ -107,8 +110,8 @@ def test_messages_show_no_cell(tmp_path):
     [
         ("t.parquet", b"", "t.parquet: not readable as parquet"),
         ("t.parquet", b"id,age\na,41\n", "t.parquet: not readable as parquet"),
-        ("t.xlsx", b"PK\x03\x04", "t.xlsx: unknown table format '.xlsx'. Use .csv or .parquet."),
-        ("t", b"id\n", "t: unknown table format ''. Use .csv or .parquet."),
+        ("t.xlsx", b"PK\x03\x04", "t.xlsx: unknown table format '.xlsx'. Use .csv, .parquet, .xpt or .sas7bdat."),
+        ("t", b"id\n", "t: unknown table format ''. Use .csv, .parquet, .xpt or .sas7bdat."),
     ],
 )
 def test_other_formats_are_refused(tmp_path, name, content, message):
@@ -312,7 +315,62 @@ def test_places_that_cannot_be_written_are_refused_and_left_as_they_were(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
 
 
+@pytest.mark.parametrize(("name", "writer"), [("t.csv", "to_csv"), ("t.parquet", "to_parquet")])
+def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch, name, writer):
+    def interrupted(frame, path, **_):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, writer, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_table(PLAIN, tmp_path / name)
+    with pytest.raises(KeyboardInterrupt):
+        write_files({tmp_path / "page.html": "whole", tmp_path / name: PLAIN})
+    assert not list(tmp_path.iterdir())
+
+
 def test_tables_of_unknown_format_are_not_written(tmp_path):
     with pytest.raises(InputError, match=r"t.xlsx: unknown table format '.xlsx'. Use .csv or .parquet."):
         write_table(PLAIN, tmp_path / "t.xlsx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_of_another_encoding_needs_to_say_so(tmp_path):
+    path = csv_file(tmp_path, "id,age\nZoë,41\n".encode("latin-1"))
+    problems = []
+    assert read_study_table(tmp_path, SPEC, problems) is None
+    assert str(problems[0]).startswith("t.csv: it is not UTF-8 text. Save it as UTF-8, or set ")
+    frame = read_study_table(tmp_path, TableSpec(path="t.csv", key="id", encoding="latin-1"), [])
+    assert frame["id"].tolist() == ["Zoë"]
+    path.write_bytes("\ufeffid,age\nZoë,41\n".encode())
+    assert read_study_table(tmp_path, TableSpec(path="t.csv", key="id", encoding="UTF-8"), [])["id"].tolist() == ["Zoë"]
+
+
+def test_only_the_columns_that_are_named_are_read(tmp_path):
+    csv_file(tmp_path, b"id,ward,age\n007,08,41\n")
+    frame = read_study_table(tmp_path, SPEC, [], text=("ward",), columns={"age", "id"})
+    assert frame.to_dict("list") == {"id": ["007"], "age": [41]}
+    # One that is not there is looked for among all.
+    assert list(read_study_table(tmp_path, SPEC, [], columns={"agge", "id"})) == ["id", "ward", "age"]
+
+
+def test_files_are_written_all_or_none(tmp_path):
+    files = {tmp_path / "new" / "t.csv": PLAIN, tmp_path / "page.html": "Größe", tmp_path / "picture.png": b"\x89PNG"}
+    write_files(files)
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"t.csv", "page.html", "picture.png"}
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "Größe"
+    (tmp_path / "page.html").write_text("as it was", encoding="utf-8")
+    with pytest.raises(InputError, match=r"cannot be written: .*Choose another place"):
+        write_files({tmp_path / "page.html": "new", tmp_path / "picture.png" / "below": b""})
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "as it was"
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "page.html", "picture.png"}
+
+
+def test_a_pipe_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_text)
+        write_files({pipe: "page"})
+        assert read.result(timeout=30) == "page"
+    assert pipe.is_fifo()

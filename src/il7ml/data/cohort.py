@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from il7ml import notebook, texts
 from il7ml.data.course import Course
 from il7ml.data.study import Endpoint, Study
 from il7ml.schema import Variable
@@ -96,8 +98,6 @@ class Cohort:
     flow : Flow
     course : Course or None
         What happened after randomisation, where the study file describes it and it was read.
-    digest : str
-        SHA-256 over everything a model can depend on; two cohorts with the same digest give the same results.
     """
 
     study: Study
@@ -108,7 +108,6 @@ class Cohort:
     flow: Flow
     _values: pd.DataFrame = field(repr=False)
     course: Course | None = None
-    digest: str = ""
 
     def __post_init__(self) -> None:
         arrays: list[NDArray[Any] | None] = [self.treatment, self.propensity, self.site]
@@ -118,7 +117,6 @@ class Cohort:
             if array is not None:
                 array.flags.writeable = False
         object.__setattr__(self, "outcomes", MappingProxyType(dict(self.outcomes)))
-        object.__setattr__(self, "digest", self._digest())
 
     def __len__(self) -> int:
         return self.treatment.size
@@ -129,6 +127,20 @@ class Cohort:
         return (
             f"Cohort({self.study.name!r}, {kind}, {len(self)} patients: {self.flow.control} {self.control_label}, "
             f"{self.flow.treated} {self.treated_label}; endpoints: {', '.join(self.outcomes)})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Describe the cohort in a notebook, without showing a patient."""
+        arms = [[self.control_label, f"{self.flow.control}"], [self.treated_label, f"{self.flow.treated}"]]
+        endpoints = [[name, self.study.endpoint(name).title] for name in self.outcomes]
+        return "".join(
+            (
+                notebook.paragraph(texts.SIMULATED_DATA if self.study.simulated else "", strong=True),
+                notebook.heading(self.study.title),
+                notebook.table(["Arm", "Patients"], arms),
+                notebook.table(["Endpoint", "What it is"], endpoints),
+                notebook.paragraph(f"{len(self.baseline_variables)} variables known at randomisation."),
+            )
         )
 
     @property
@@ -161,7 +173,9 @@ class Cohort:
         """All variables' values, also later ones: for reports, never for features."""
         return self._values.copy()
 
-    def _digest(self) -> str:
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything a model can depend on; two cohorts with the same digest give the same results."""
         whole = hashlib.sha256()
         variables = self.variables
         for name in sorted(self._values.columns):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from il7ml.data.course import Course, Measured
 from il7ml.data.course_spec import AdverseEventSpec, CourseSpec, MeasurementSpec
 from il7ml.data.outcomes import Patients, chosen_rows, day_of, positions, read_number
-from il7ml.data.sources import as_code
-from il7ml.data.tables import NOT_A_NUMBER, NUMBER_REMEDY, numbers
+from il7ml.data.sources import as_code, as_codes
+from il7ml.data.tables import NOT_A_NUMBER, NUMBER_REMEDY, codes, numbers
 
 Floats = NDArray[np.float64]
 
@@ -73,44 +73,44 @@ def _measured(name: str, spec: MeasurementSpec, patients: Patients, death: Float
     frame, table = patients.frames.get(spec.table), patients.study.tables[spec.table]
     if frame is None:
         return None
-    chosen = chosen_rows(frame, spec.where, patients, table.path)
-    key, day, value = (patients.column(column, frame, table.path) for column in (table.key, spec.day, spec.value))
+    chosen = chosen_rows(frame, spec.where, patients, table.place)
+    key, day, value = (patients.column(column, frame, table.place) for column in (table.key, spec.day, spec.value))
     if chosen is None or key is None or day is None or value is None:
         return None
     if not chosen.any():
         where = f"course.measurements.{name}.where"
-        patients.note(spec.value, f"no row is a measurement of {name}", 0, f"Mend {where}.", table.path)
+        patients.note(spec.value, f"no row is a measurement of {name}", 0, f"Mend {where}.", table.place)
         return None
     unit, factor = _unit(name, spec, patients)
     if factor is None:
         return None
     if spec.unit_column is not None:
-        stated = patients.column(spec.unit_column, frame, table.path)
+        stated = patients.column(spec.unit_column, frame, table.place)
         if stated is None:
             return None
         kinds = stated[chosen].dropna().unique()
         if wrong := [kind for kind in kinds if as_code(kind) != as_code(spec.unit)]:
             rows = int(stated[chosen].isin(wrong).sum())
             rule = f"measurements of {name} in another unit than {spec.unit!r}"
-            patients.note(spec.unit_column, rule, rows, "Convert them, or set the unit.", table.path)
+            patients.note(spec.unit_column, rule, rows, "Convert them, or set the unit.", table.place)
             return None
     position = positions(key[chosen], patients, spec.table)
     days, bad_day = numbers(day[chosen])
     values, bad_value = numbers(value[chosen])
     if bad_day.any():
-        patients.note(spec.day, NOT_A_NUMBER, int(bad_day.sum()), NUMBER_REMEDY, table.path)
+        patients.note(spec.day, NOT_A_NUMBER, int(bad_day.sum()), NUMBER_REMEDY, table.place)
     if bad_value.any():
-        patients.note(spec.value, NOT_A_NUMBER, int(bad_value.sum()), NUMBER_REMEDY, table.path)
+        patients.note(spec.value, NOT_A_NUMBER, int(bad_value.sum()), NUMBER_REMEDY, table.place)
     known = (position >= 0) & ~np.isnan(values)
     if early := int((known & ~bad_day & ~(days >= 0)).sum()):
-        patients.note(spec.day, "day of a measurement is missing or negative", early, "Mend it.", table.path)
+        patients.note(spec.day, "day of a measurement is missing or negative", early, "Mend it.", table.place)
     if low := int((known & (values <= 0)).sum()):
         rule = f"measurements of {name} that are not above 0, so that ratios have no meaning"
-        patients.note(spec.value, rule, low, "Give the limit of detection, or leave them empty.", table.path)
+        patients.note(spec.value, rule, low, "Give the limit of detection, or leave them empty.", table.place)
     known &= ~np.isnan(days)
     position, days, values = position[known], days[known], values[known] * factor
     if death is not None and (late := int((days > death[position]).sum())):
-        patients.note(spec.day, "measurement after the patient's death", late, "Mend the dates.", table.path)
+        patients.note(spec.day, "measurement after the patient's death", late, "Mend the dates.", table.place)
     _check_possible(name, spec, values, patients)
     if not low:
         position, days, values = _one_a_day(position, days, values)
@@ -141,7 +141,7 @@ def _unit(name: str, spec: MeasurementSpec, patients: Patients) -> tuple[str, fl
     if spec.unit not in variable.units:
         found = f"unit {spec.unit!r} of measurement {name} is not known" if spec.unit else f"no unit for {name}"
         remedy = f"Set course.measurements.{name}.unit to one of {', '.join(variable.units)}."
-        patients.note(spec.value, found, 0, remedy, patients.study.tables[spec.table].path)
+        patients.note(spec.value, found, 0, remedy, patients.study.tables[spec.table].place)
         return spec.unit, None
     return variable.unit, variable.factor(spec.unit, name)
 
@@ -150,7 +150,7 @@ def _check_possible(name: str, spec: MeasurementSpec, values: Floats, patients: 
     variable = patients.study.dictionary.get(name)
     if variable is None or variable.possible is None:
         return
-    place = patients.study.tables[spec.table].path
+    place = patients.study.tables[spec.table].place
     declared = spec.unit or None
     other = variable.other_unit(values / variable.factor(declared, name), declared) if variable.unit else None
     low, high = variable.possible
@@ -167,13 +167,13 @@ def _adverse_events(spec: AdverseEventSpec, patients: Patients) -> pd.DataFrame 
     frame, table = patients.frames.get(source.table), patients.study.tables[source.table]
     if frame is None:
         return None
-    chosen = chosen_rows(frame, source.where, patients, table.path)
-    key, day = patients.column(table.key, frame, table.path), patients.column(source.day, frame, table.path)
+    chosen = chosen_rows(frame, source.where, patients, table.place)
+    key, day = patients.column(table.key, frame, table.place), patients.column(source.day, frame, table.place)
     if chosen is None or key is None or day is None:
         return None
     rows = frame[chosen]
     if spec.split is not None:
-        whole = patients.column(spec.split.column, frame, table.path)
+        whole = patients.column(spec.split.column, frame, table.place)
         if whole is None:
             return None
         parts = [str(cell).split(spec.split.separator) for cell in whole[chosen].astype(object).fillna("")]
@@ -181,27 +181,29 @@ def _adverse_events(spec: AdverseEventSpec, patients: Patients) -> pd.DataFrame 
         if wrong_parts := sum(len(found) != wanted for found in parts):
             rule = f"adverse events whose {spec.split.column} does not have {wanted} parts"
             remedy = "Mend them, or course.adverse_events.split."
-            patients.note(spec.split.column, rule, wrong_parts, remedy, table.path)
+            patients.note(spec.split.column, rule, wrong_parts, remedy, table.place)
             return None
         cells = [[part.strip() or None for part in found] for found in parts]
         rows = pd.DataFrame(cells, columns=list(spec.split.into), dtype=object)
     term, grade, serious = (
-        patients.column(column, rows, table.path) for column in (spec.term, spec.grade, spec.serious)
+        patients.column(column, rows, table.place) for column in (spec.term, spec.grade, spec.serious)
     )
     if term is None or grade is None or serious is None:
         return None
     days, wrong_day = numbers(day[chosen])
     if bad := int((wrong_day | ~(days >= 0)).sum()):
         patients.note(
-            source.day, "day of an adverse event is missing, negative or not a number", bad, "Mend it.", table.path
+            source.day, "day of an adverse event is missing, negative or not a number", bad, "Mend it.", table.place
         )
     found = {"patient": positions(key[chosen], patients, source.table), "day": days}
     found["grade"], wrong = numbers(grade)
     if wrong.any():
-        patients.note(spec.grade, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY, table.path)
-    found["serious"], _ = numbers(serious)
-    if (odd := ~np.isin(found["serious"], [0.0, 1.0])).any():
-        rule = "adverse events that are neither serious (1) nor not (0)"
-        patients.note(spec.serious, rule, int(odd.sum()), "Complete them.", table.path)
+        patients.note(spec.grade, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY, table.place)
+    marks = codes(serious)
+    present, absent = as_codes(spec.present), as_codes(spec.absent)
+    found["serious"] = np.array([float(mark in present) for mark in marks])
+    if (odd := np.array([mark not in (*present, *absent) for mark in marks], dtype=bool)).any():
+        rule = f"adverse events that are neither serious ({', '.join(present)}) nor not ({', '.join(absent)})"
+        patients.note(spec.serious, rule, int(odd.sum()), "Complete them.", table.place)
     result = pd.DataFrame({**found, "term": term.to_numpy()})
     return result[result["patient"] >= 0].reset_index(drop=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from il7ml.data.sources import EventSource, Values
+from il7ml.data.sources import EventSource, Values, check_apart
 from il7ml.schema import Closed
 
 Day = Annotated[float, Field(gt=0)]
@@ -95,7 +95,9 @@ class AdverseEventSpec(Closed):
     ----------
     events : EventSource
     term, grade, serious : str
-        Columns; with `split` names of its parts. Serious is 1 or 0.
+        Columns; with `split` names of its parts.
+    present, absent : scalar or tuple
+        Values of `serious` that mean yes and no.
     by_day : float
         Last day that counts; the time at risk ends then or with follow-up.
     split : dict of str to str, optional
@@ -106,8 +108,15 @@ class AdverseEventSpec(Closed):
     term: str = "term"
     grade: str = "grade"
     serious: str = "serious"
+    present: Values = 1
+    absent: Values = 0
     by_day: Day = 30.0
     split: SplitSpec | None = None
+
+    @model_validator(mode="after")
+    def _yes_or_no(self) -> AdverseEventSpec:
+        check_apart("present", self.present, "absent", self.absent)
+        return self
 
 
 class SplitSpec(Closed):

@@ -179,10 +179,15 @@ def write_partitions(
                 raise InputError(f"{place} is not empty; partitions of two trials must not mix. Choose another folder.")
         for number in range(-(-n // (size * BLOCK))):
             files = {name: place / f"part-{number:05d}.parquet" for name, place in places.items()}
-            _write_part(islice(blocks, size), files)
             written += files.values()
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror or error}. Choose another folder.") from None
+            _write_part(islice(blocks, size), files)
+    except BaseException as error:
+        for file in written:  # some of a trial's patients would pass for all of them
+            file.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or type(error).__name__
+            raise InputError(f"{folder} cannot be written: {reason}. Choose another folder.") from None
+        raise
     return written
 
 

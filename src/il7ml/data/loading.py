@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from il7ml.data.cohort import Cohort, Flow, Observed
 from il7ml.data.course import Course
 from il7ml.data.course_reading import read_course
+from il7ml.data.days import count_days
+from il7ml.data.joining import join_columns
 from il7ml.data.outcomes import Patients, observe
+from il7ml.data.projection import named_columns
 from il7ml.data.sources import as_code, as_codes
 from il7ml.data.study import PATIENTS, Study, VariableMap, load_study
 from il7ml.data.tables import (
@@ -31,6 +34,10 @@ from il7ml.schema import Variable
 Floats = NDArray[np.float64]
 
 SMALLEST_COHORT = 20
+FEW_REMEDY = "Bring more patients together; models cannot be judged on fewer."
+ALL_MISSING = "all values are missing"
+CONSTANT = "constant: all known values are the same"
+DUPLICATE = "duplicate patient: one row a patient is expected"
 
 
 def load_cohort(
@@ -63,27 +70,39 @@ def load_cohort(
         study = load_study(study)
     problems: list[Problem] = []
     frames: dict[str, pd.DataFrame] = {}
-    for name, spec in study.tables.items():
-        if not course and name not in study.endpoint_tables:
-            continue
+    check_days(study, problems)
+    columns = named_columns(study, course=course)
+    for name in [name for name in study.tables if name in columns]:
+        spec = study.tables[name]
         frame: pd.DataFrame | None
         if tables is None:
             site = (study.site,) if study.site is not None and name == PATIENTS else ()
-            frame = read_study_table(study.folder, spec, problems, site)
+            frame = read_study_table(study.folder, spec, problems, site, columns[name])
         elif name in tables:
             frame = clean_table(tables[name], spec, problems)
         else:
             frame = None
             problems.append(Problem(name, "", "the table was not given", 0, "Pass it by this name."))
         if frame is not None:
-            frames[name] = frame
-    cohort = _Loader(study, frames, problems, course).cohort() if PATIENTS in frames else None
+            frames[name] = count_days(frame, spec, problems)
+    if PATIENTS in frames:
+        frames[PATIENTS] = join_columns(study, frames, columns, problems)
+    cohort = Loader(study, frames, problems, course).cohort() if PATIENTS in frames else None
     if problems or cohort is None:
-        raise DataError(_once(problems))
+        raise DataError(each_once(problems))
     return cohort
 
 
-def _once(problems: list[Problem]) -> list[Problem]:
+def check_days(study: Study, problems: list[Problem]) -> None:
+    """Note columns under study_days or dates that nothing uses: with a name misspelt, days would be off by one."""
+    for table, columns in named_columns(study).items():
+        spec = study.tables[table]
+        for name in sorted({*spec.study_days, *spec.dates} - columns):
+            rule = "stands under study_days or dates, but nothing in the study uses it"
+            problems.append(Problem(spec.place, name, rule, 0, column_hint(name, sorted(columns))))
+
+
+def each_once(problems: list[Problem]) -> list[Problem]:
     """Return each fault once, with its largest number of rows: several endpoints may stumble over the same one."""
     found: dict[tuple[str, str, str], Problem] = {}
     for problem in problems:
@@ -93,16 +112,44 @@ def _once(problems: list[Problem]) -> list[Problem]:
     return list(found.values())
 
 
-class _Loader:
-    """Checks one set of tables; every method notes what is wrong and goes on, so that all faults come at once."""
+class Loader:
+    """Checks one set of tables; every method notes what is wrong and goes on, so that all faults come at once.
 
-    def __init__(self, study: Study, frames: dict[str, pd.DataFrame], problems: list[Problem], course: bool) -> None:
+    Parameters
+    ----------
+    study : Study
+    frames : dict of str to DataFrame
+        Clean tables with days counted and columns joined.
+    problems : list of Problem
+        Faults are added to it.
+    course : bool
+        Whether the course is read.
+    part : bool, default False
+        Whether these are some of the patients only, of whom nothing can be demanded that holds for all together: enough
+        patients, both arms, values that differ.
+
+    Attributes
+    ----------
+    rows : ndarray of int
+        After `cohort`: which rows of the patients table are those of the contrast's two arms.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        frames: dict[str, pd.DataFrame],
+        problems: list[Problem],
+        course: bool,
+        part: bool = False,
+    ) -> None:
         self.study = study
         self.course = study.course if course else None
         self.frames = frames
         self.problems = problems
-        self.file = study.tables[PATIENTS].path
+        self.part = part
+        self.file = study.tables[PATIENTS].place
         self.table = frames[PATIENTS]
+        self.rows = np.arange(len(self.table))
 
     def cohort(self) -> Cohort | None:
         """Return the cohort; None when something is wrong."""
@@ -112,14 +159,17 @@ class _Loader:
         has_ids = self._check_ids()
         arm = self._arm()
         if arm is not None:
+            self.rows = np.flatnonzero(arm >= 0)
             self.table = self.table[arm >= 0].reset_index(drop=True)
             arm = arm[arm >= 0]
-        if len(self.table) < SMALLEST_COHORT:
+            if self.part and not arm.size:
+                return None
+        if len(self.table) < SMALLEST_COHORT and not self.part:
             self._note(
                 "",
                 f"{len(self.table)} patients in the two arms, at least {SMALLEST_COHORT} are needed",
                 0,
-                "Bring more patients together; models cannot be judged on fewer.",
+                FEW_REMEDY,
             )
         values = {name: self._variable(name, variable) for name, variable in self.study.mapped.items()}
         propensity = self._propensity()
@@ -158,6 +208,8 @@ class _Loader:
     def _column(self, name: str) -> pd.Series | None:
         if name in self.table.columns:
             return self.table[name]
+        if name in self.study.joined:
+            return None  # noted where it was to be joined
         self._note(name, "column is missing", 0, column_hint(name, self.table.columns))
         return None
 
@@ -173,9 +225,7 @@ class _Loader:
             self._note(key, "patient identifier is missing", missing, "Fill it in.")
         repeated = pd.Series(ids).dropna().duplicated(keep=False)
         if repeated.any():
-            self._note(
-                key, "duplicate patient: one row a patient is expected", int(repeated.sum()), "Keep one row each."
-            )
+            self._note(key, DUPLICATE, int(repeated.sum()), "Keep one row each.")
         return True
 
     def _arm(self) -> NDArray[np.intp] | None:
@@ -188,7 +238,7 @@ class _Loader:
         number_of = {code: number for number, spec in enumerate((arms.control, arms.treated)) for code in spec.values}
         arm = np.array([-1 if cell is None else number_of.get(cell, -1) for cell in cells], dtype=np.intp)
         expected = ", ".join(number_of)
-        if (arm < 0).all():
+        if (arm < 0).all() and not self.part:
             rule = f"no patient of the contrast's two arms (expected {expected})"
             self._note(arms.column, rule, 0, "Mend arms in the study file, or the table.")
             return None
@@ -200,7 +250,7 @@ class _Loader:
             remedy = "Name the arms in the study file, or set arms.other_arms: exclude."
             self._note(arms.column, f"arm is none of the contrast's ({expected})", others, remedy)
         for number, spec in enumerate((arms.control, arms.treated)):
-            if not (arm == number).any():
+            if not (arm == number).any() and not self.part:
                 rule = f"one arm only: no patient of arm {spec.label}"
                 self._note(arms.column, rule, 0, f"Expected {' or '.join(spec.values)}. Two arms are needed.")
         return arm
@@ -217,16 +267,16 @@ class _Loader:
             result = self._binary(column, series, mapping)
         else:
             result = self._continuous(name, column, series, variable, mapping)
-        if result is not None and variable.is_baseline:
+        if result is not None and variable.is_baseline and not self.part:
             self._check_informative(name, column, series, result)
         return result
 
     def _check_informative(self, name: str, column: str, series: pd.Series, values: pd.Series) -> None:
         remedy = f"Take {name} out of the study file's variables."
         if series.isna().all():
-            self._note(column, "all values are missing", 0, remedy)
+            self._note(column, ALL_MISSING, 0, remedy)
         elif len(values.dropna().unique()) == 1:
-            self._note(column, "constant: all known values are the same", 0, remedy)
+            self._note(column, CONSTANT, 0, remedy)
 
     def _categorical(
         self, column: str, series: pd.Series, variable: Variable, mapping: VariableMap
@@ -313,7 +363,7 @@ class _Loader:
 
     def _after(self, arm: NDArray[np.intp]) -> tuple[dict[str, Observed], Course | None]:
         ids = texts(self.table[self.study.tables[PATIENTS].key])
-        patients = Patients(self.study, self.file, self.table, ids, arm, self.frames, self.problems)
+        patients = Patients(self.study, self.file, self.table, ids, arm, self.frames, self.problems, self.part)
         found = {name: observe(name, endpoint, patients) for name, endpoint in self.study.endpoints.items()}
         course = None if self.course is None else read_course(self.course, patients)
         return {name: observed for name, observed in found.items() if observed is not None}, course

@@ -27,7 +27,10 @@ Floats = NDArray[np.float64]
 
 
 class Patients(NamedTuple):
-    """What the endpoints are read from: the analysed rows of the patients table, and the other tables."""
+    """What the endpoints are read from: the analysed rows of the patients table, and the other tables.
+
+    `part` says that these are some of the patients only, who may all lack an outcome.
+    """
 
     study: Study
     file: str
@@ -36,6 +39,7 @@ class Patients(NamedTuple):
     arm: NDArray[np.intp]
     frames: dict[str, pd.DataFrame]
     problems: list[Problem]
+    part: bool = False
 
     def note(self, column: str, rule: str, rows: int, remedy: str, file: str | None = None) -> None:
         """Add a problem."""
@@ -46,6 +50,8 @@ class Patients(NamedTuple):
         frame = self.table if frame is None else frame
         if name in frame.columns:
             return frame[name]
+        if frame is self.table and name in self.study.joined:
+            return None  # noted where it was to be joined
         self.note(name, "column is missing", 0, column_hint(name, frame.columns), file)
         return None
 
@@ -169,7 +175,7 @@ def _check_missing(name: str, column: str, missing: NDArray[np.bool_], rule: str
     if rule == "refuse":
         remedy = f"Complete it, or set endpoints.{name}.missing: weight."
         _refuse(column, missing, "outcome is missing", remedy, patients)
-    elif any(missing[patients.arm == arm].all() for arm in (0, 1)):
+    elif not patients.part and any(missing[patients.arm == arm].all() for arm in (0, 1)):
         patients.note(column, "outcome is missing for a whole arm", int(missing.sum()), "Complete it.")
 
 
@@ -203,7 +209,7 @@ def _timeline(endpoint: BinaryEndpoint | CountEndpoint, source: EventSource, pat
         limit = np.where(bad, np.inf, read.values)
         late = days > limit[rows]
         if late.any():
-            place = patients.study.tables[source.table].path
+            place = patients.study.tables[source.table].place
             patients.note(source.day, "event after the patient's follow-up", int(late.sum()), "Mend it.", place)
     last = limit.copy()
     for end in ends:
@@ -242,14 +248,27 @@ def chosen_rows(
 def positions(key: pd.Series, patients: Patients, table: str) -> NDArray[np.intp]:
     """Return each row's patient by position, -1 for patients of arms left out; strangers are noted."""
     spec = patients.study.tables[table]
-    ids = texts(key)
-    # Patients of arms left out have events, too.
-    known = set(texts(patients.frames[PATIENTS][patients.study.tables[PATIENTS].key]))
-    strangers = sum(one is None or one not in known for one in ids)
-    if strangers:
-        patients.note(spec.key, "event of a patient who is not in the patients table", strangers, "Mend it.", spec.path)
-    place = {one: row for row, one in enumerate(patients.ids) if one is not None}
-    return np.array([place.get(one, -1) for one in ids], dtype=np.intp)
+    # Long tables hold each patient many times: each is looked up once.
+    row, different = pd.factorize(key.astype(object))
+    ids = np.array([*texts(pd.Series(different, dtype=object)), None], dtype=object)
+    place = _places(ids, patients.ids)[row]
+    if (place < 0).any():
+        # Patients of arms left out have events, too.
+        everybody = texts(patients.frames[PATIENTS][patients.study.tables[PATIENTS].key])
+        strangers = int((_places(ids, everybody)[row] < 0).sum())
+        if strangers:
+            rule = "event of a patient who is not in the patients table"
+            patients.note(spec.key, rule, strangers, "Mend it.", spec.place)
+    return place
+
+
+def _places(ids: NDArray[np.object_], known: NDArray[np.object_]) -> NDArray[np.intp]:
+    """Return where each identifier stands among the known ones, -1 where it does not or is missing."""
+    index = pd.Index(known, dtype=object)
+    first = np.flatnonzero(~index.duplicated())
+    found = index[first].get_indexer(pd.Index(ids, dtype=object))
+    is_known = (found >= 0) & ~pd.isna(ids)
+    return np.where(is_known, first[found], -1)
 
 
 def _event_rows(source: EventSource, patients: Patients) -> tuple[NDArray[np.intp], Floats] | None:
@@ -257,17 +276,17 @@ def _event_rows(source: EventSource, patients: Patients) -> tuple[NDArray[np.int
     frame, spec = patients.frames.get(source.table), patients.study.tables[source.table]
     if frame is None:
         return None
-    key = patients.column(spec.key, frame, spec.path)
-    day = patients.column(source.day, frame, spec.path)
-    chosen = chosen_rows(frame, source.where, patients, spec.path)
+    key = patients.column(spec.key, frame, spec.place)
+    day = patients.column(source.day, frame, spec.place)
+    chosen = chosen_rows(frame, source.where, patients, spec.place)
     if key is None or day is None or chosen is None:
         return None
     position = positions(key[chosen], patients, source.table)
     days, wrong = numbers(day[chosen])
     if wrong.any():
-        patients.note(source.day, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY, spec.path)
+        patients.note(source.day, NOT_A_NUMBER, int(wrong.sum()), NUMBER_REMEDY, spec.place)
     bad = ~wrong & ~(days >= 0)
     if bad.any():
-        patients.note(source.day, "day of an event is missing or negative", int(bad.sum()), "Mend it.", spec.path)
+        patients.note(source.day, "day of an event is missing or negative", int(bad.sum()), "Mend it.", spec.place)
     keep = (position >= 0) & ~np.isnan(days)
     return position[keep], days[keep]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,7 +13,7 @@ from il7ml.data.cohort import Cohort
 from il7ml.data.generator import SimulatedTables, simulate_tables, write_partitions
 from il7ml.data.loading import SMALLEST_COHORT, load_cohort
 from il7ml.data.study import Study, parse_study
-from il7ml.data.tables import write_table
+from il7ml.data.tables import write_files
 from il7ml.errors import InputError
 
 #: Patients up to which a table is one file.
@@ -107,14 +105,14 @@ def write_trial(
         raise InputError(f"{out} holds another study's files, which would be lost. Choose another folder.")
     if truth is not None:
         files[truth / f"truth.{format}"] = tables.truth
-    _write_all(files)
+    write_files(files)
     return list(files)
 
 
 def _write_partitioned(n: int, seed: int, scenario: str, out: Path, truth: Path | None) -> list[Path]:
     files = write_partitions(n, seed, scenario, out, truth=truth)
     first = pd.read_parquet(files[0])
-    _write_all({out / "study.yaml": _study_text(first, "")})
+    write_files({out / "study.yaml": _study_text(first, "")})
     return [*files, out / "study.yaml"]
 
 
@@ -133,26 +131,6 @@ def _holds_another_study(folder: Path, files: list[Path]) -> bool:
         return True
     except OSError:  # a name that is too long, for example: writing says so
         return False
-
-
-def _write_all(files: Mapping[Path, pd.DataFrame | str]) -> None:
-    """Write all files or none: each beside its place first, then all are moved."""
-    parts = {path: path.with_name(f".new-{path.name}") for path in files}
-    try:
-        for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, str):
-                parts[path].write_text(content, encoding="utf-8")
-            else:
-                write_table(content, parts[path])
-        for path, part in parts.items():
-            part.replace(path)
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be written: {error.strerror}. Choose another folder.") from None
-    finally:
-        for part in parts.values():
-            with suppress(OSError):  # what could not be made cannot always be removed either
-                part.unlink(missing_ok=True)
 
 
 def _simulated(n: int, seed: int, scenario: str) -> SimulatedTables:

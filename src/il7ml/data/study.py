@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from il7ml.config import read_yaml
 from il7ml.data.course_spec import CourseSpec
-from il7ml.data.sources import EventSource, Scalar, TableSpec, Values, as_codes, check_apart
+from il7ml.data.sources import EventSource, JoinedColumn, Scalar, TableSpec, Values, as_codes, check_apart
 from il7ml.errors import InputError, nearest
 from il7ml.schema import Closed, Variable, explain, load_dictionary, parse_variables
 
@@ -223,6 +223,8 @@ class Study(Closed):
 
     Attributes
     ----------
+    joined : dict
+        Columns of the patients table that stand in other tables, by the name under which they are used here.
     allocation : AllocationSpec or None
         None for a cohort without randomisation, where the probability would have to be estimated.
     define : dict
@@ -234,6 +236,9 @@ class Study(Closed):
         goes on without it and says so.
     modifiers : tuple of str
         Pre-specified effect modifiers.
+    larger_benefit : dict of str to {'low', 'high'}
+        Of modifiers: where the benefit was hypothesised to be larger, before the outcomes were seen; *low* is "no" of a
+        binary variable.
     eligibility : dict
         Lowest and highest value of a variable that the trial admitted; None where there is no limit.
     course : CourseSpec, optional
@@ -248,6 +253,7 @@ class Study(Closed):
     simulated: bool = False
     population: str = ""
     tables: dict[str, TableSpec]
+    joined: dict[str, JoinedColumn] = Field(default_factory=dict)
     arms: ArmsSpec
     allocation: AllocationSpec
     site: str | None = None
@@ -255,6 +261,7 @@ class Study(Closed):
     variables: dict[str, VariableMap | None]
     left_out: dict[str, str] = Field(default_factory=dict)
     modifiers: tuple[str, ...] = ()
+    larger_benefit: dict[str, Literal["low", "high"]] = Field(default_factory=dict)
     eligibility: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     endpoints: dict[str, Endpoint]
     course: CourseSpec | None = None
@@ -277,6 +284,11 @@ class Study(Closed):
         for name in self.modifiers:
             if not known[name].is_baseline:
                 raise ValueError(f"modifier {name!r} is known only after randomisation")
+        for name in self.larger_benefit:
+            if name not in self.modifiers:
+                raise ValueError(f"larger_benefit {name!r} is not one of the modifiers.{nearest(name, self.modifiers)}")
+            if known[name].kind == "categorical":
+                raise ValueError(f"larger_benefit {name!r} needs a number or a yes-no variable, which have an order")
         for name, (low, high) in self.eligibility.items():
             if known[name].kind != "continuous" or not known[name].is_baseline:
                 raise ValueError(f"eligibility {name!r} needs a number that is known at or before randomisation")
@@ -289,6 +301,7 @@ class Study(Closed):
                     f"variable {name!r} stands in column {self.column_of(name)!r}, which is "
                     f"{reserved[self.column_of(name)]}, so it cannot be known before randomisation"
                 )
+        self._check_joined(reserved)
         for source in self._event_sources():
             if source.table not in self.tables:
                 raise ValueError(f"event table {source.table!r} is not listed under 'tables'")
@@ -301,6 +314,21 @@ class Study(Closed):
         if not self.endpoints:
             raise ValueError("endpoints must name at least one endpoint")
         return self
+
+    def _check_joined(self, reserved: Mapping[str, str]) -> None:
+        for name, joined in self.joined.items():
+            if joined.table == PATIENTS or joined.table not in self.tables:
+                raise ValueError(f"joined column {name!r} needs another table than {PATIENTS!r} that is under 'tables'")
+            if name == self.tables[PATIENTS].key:
+                raise ValueError(f"joined column {name!r} is the patient's identifier, by which tables are joined")
+        baseline = {self.column_of(name): name for name, variable in self.mapped.items() if variable.is_baseline}
+        for column, name in baseline.items():
+            for other in reserved.keys() & self.joined.keys() if column in self.joined else ():
+                if self.joined[other] == self.joined[column]:
+                    raise ValueError(
+                        f"variable {name!r} is joined from the same cells as {other!r}, which is {reserved[other]}, "
+                        "so it cannot be known before randomisation"
+                    )
 
     def _reserved_columns(self) -> dict[str, str]:
         """Return the columns of the patients table that no feature may be made of, and what they are."""
@@ -316,11 +344,6 @@ class Study(Closed):
             later = [self.course.follow_up, self.course.doses, *(stay.column for stay in self.course.stays.values())]
             reserved |= {column: "known only after randomisation" for column in later if column is not None}
         return reserved
-
-    @property
-    def endpoint_tables(self) -> set[str]:
-        """Names of the tables from which baseline and endpoints are read."""
-        return {PATIENTS, *(source.table for source in self._event_sources())}
 
     def _event_sources(self) -> list[EventSource]:
         found = []

@@ -1,19 +1,23 @@
-"""Reading table files: CSV and Parquet into frames, with every fault as a problem instead of a traceback."""
+"""Reading tables of every format into frames, with every fault as a problem instead of a traceback."""
 
 from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
+from il7ml.data.parquet import read_parquet_file, read_parquet_folder
+from il7ml.data.reading import UnreadableTableError, choose_columns
+from il7ml.data.sas import read_sas_data_set, read_xport
 from il7ml.data.sources import TableSpec, as_code, as_codes, as_text
 from il7ml.errors import InputError, Problem
 
@@ -26,16 +30,16 @@ _NUMERIC = (int, float, str, Decimal, np.number)
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-class UnreadableTableError(InputError):
-    """A table file that cannot be read: the rule it breaks, and the remedy."""
+class _Wish(NamedTuple):
+    """What is wanted of a file: columns (None: all), those kept as written, and its encoding (None: the format's)."""
 
-    def __init__(self, name: str, rule: str, remedy: str) -> None:
-        super().__init__(f"{name}: {rule}. {remedy}")
-        self.rule, self.remedy = rule, remedy
+    columns: Collection[str] | None = None
+    text: Sequence[str] = ()
+    encoding: str | None = None
 
 
 def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
-    """Read one table by its ending; a folder is read as Parquet partitions.
+    """Read one table by its ending; a folder is read as Parquet files of one table.
 
     Parameters
     ----------
@@ -48,42 +52,57 @@ def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
     UnreadableTableError
         If the file is missing, of an unknown format, or not readable as what its ending says. An InputError.
     """
-    reader = _read_partitions if _is_folder(path) else READERS.get(path.suffix.lower())
+    return _read_file(path, _Wish(text=text))
+
+
+def _read_file(path: Path, wish: _Wish) -> pd.DataFrame:
+    reader = _read_folder if _is_folder(path) else READERS.get(path.suffix.lower())
     if reader is None:
         rule = f"unknown table format {path.suffix!r}"
-        raise UnreadableTableError(path.name, rule, f"Use {' or '.join(READERS)}.")
+        raise UnreadableTableError(path.name, rule, f"Use {_listed(READERS)}.")
     try:
-        return reader(path, text)
+        return reader(path, wish)
     except FileNotFoundError:
         raise UnreadableTableError(path.name, f"no such file ({path})", "Check the path.") from None
-    except UnicodeDecodeError:
-        raise UnreadableTableError(path.name, "it is not UTF-8 text", "Save it as CSV with encoding UTF-8.") from None
-    except (pd.errors.ParserError, csv.Error, pyarrow.ArrowException, OSError, ValueError) as error:
+    except UnicodeError:
+        rule = f"it is not {(wish.encoding or 'utf-8').upper()} text"
+        remedy = "Save it as UTF-8, or set the table's encoding in the study file."
+        raise UnreadableTableError(path.name, rule, remedy) from None
+    # TypeError: what pandas stores in a Parquet file for itself, damaged.
+    except (pd.errors.ParserError, csv.Error, pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
         rule = f"not readable as {path.suffix[1:].lower() or 'Parquet'} ({type(error).__name__})"
         raise UnreadableTableError(path.name, rule, "Mend or export the file again.") from None
 
 
-def _read_csv(path: Path, text: Sequence[str]) -> pd.DataFrame:
-    names = _check_fields(path)
+def _listed(endings: Iterable[str]) -> str:
+    *others, last = endings
+    return f"{', '.join(others)} or {last}"
+
+
+def _read_csv(path: Path, wish: _Wish) -> pd.DataFrame:
+    # As Excel writes it, UTF-8 begins with a mark that is no part of the first name.
+    encoding = "utf-8-sig" if wish.encoding in (None, "utf-8") else wish.encoding
+    names = _check_fields(path, encoding)
     return pd.read_csv(
         path,
         header=0,
         names=names,
-        dtype=dict.fromkeys(text, str),
+        usecols=choose_columns(names, wish.columns),
+        dtype=dict.fromkeys(wish.text, str),
         keep_default_na=False,
         na_values=_MISSING,
-        encoding="utf-8-sig",
+        encoding=encoding,
         low_memory=False,
     )
 
 
-def _check_fields(path: Path) -> list[str]:
+def _check_fields(path: Path, encoding: str | None) -> list[str]:
     """Return the header's names; refuse what pandas would silently take for something else.
 
     Those are a name that stands twice (the second gets another name), rows with fewer fields than the header (filled
     up) or with more (the first column becomes an index and the others move).
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding=encoding, newline="") as file:
         rows = (row for row in csv.reader(file) if row)
         header = [name.strip() for name in next(rows, [])]
         uneven = [number for number, row in enumerate(rows, start=2) if len(row) != len(header)]
@@ -112,17 +131,29 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _read_partitions(path: Path, text: Sequence[str]) -> pd.DataFrame:
-    if not any(path.rglob("*.parquet")):
-        raise UnreadableTableError(path.name, "the folder holds no Parquet files", "Name a table, or its partitions.")
-    return pd.read_parquet(path)
+def _read_folder(path: Path, wish: _Wish) -> pd.DataFrame:
+    return read_parquet_folder(path, wish.columns)
 
 
-def _read_parquet(path: Path, text: Sequence[str]) -> pd.DataFrame:
-    return pd.read_parquet(path)
+def _read_parquet(path: Path, wish: _Wish) -> pd.DataFrame:
+    return read_parquet_file(path, wish.columns)
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], pd.DataFrame]] = {".csv": _read_csv, ".parquet": _read_parquet}
+def _read_xport(path: Path, wish: _Wish) -> pd.DataFrame:
+    return read_xport(path, wish.columns, wish.encoding)
+
+
+def _read_sas_data_set(path: Path, wish: _Wish) -> pd.DataFrame:
+    return read_sas_data_set(path, wish.columns, wish.encoding)
+
+
+WRITTEN = (".csv", ".parquet")
+READERS: dict[str, Callable[[Path, _Wish], pd.DataFrame]] = {
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".xpt": _read_xport,
+    ".sas7bdat": _read_sas_data_set,
+}
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
@@ -133,8 +164,8 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     InputError
         If the format is unknown or the place cannot be written.
     """
-    if path.suffix.lower() not in READERS:
-        raise InputError(f"{path.name}: unknown table format {path.suffix!r}. Use {' or '.join(READERS)}.")
+    if path.suffix.lower() not in WRITTEN:
+        raise InputError(f"{path.name}: unknown table format {path.suffix!r}. Use {_listed(WRITTEN)}.")
     part = path.with_name(f".{path.name}.part")
     try:
         if path.suffix.lower() == ".csv":
@@ -143,25 +174,74 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
             frame.to_parquet(part, index=False)
         part.replace(path)
     except OSError as error:
-        with suppress(OSError):  # what could not be made cannot always be removed either
-            part.unlink(missing_ok=True)
         reason = error.strerror or "no such folder"
         raise InputError(f"{path} cannot be written: {reason}. Choose another place.") from None
+    finally:
+        with suppress(OSError):  # what could not be made cannot always be removed either
+            part.unlink(missing_ok=True)
+
+
+def write_files(files: Mapping[Path, pd.DataFrame | str | bytes]) -> None:
+    """Write all files or none, in their order: each beside its place first, then all are moved.
+
+    Folders are made. A place that is no file (a pipe, a terminal) is written straight away.
+
+    Raises
+    ------
+    InputError
+        If a place cannot be written.
+    """
+    parts = {path: path if _is_device(path) else path.with_name(f".new-{path.name}") for path in files}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, pd.DataFrame):
+                write_table(content, parts[path])
+            else:
+                parts[path].write_bytes(content.encode() if isinstance(content, str) else content)
+        for path, part in parts.items():
+            part.replace(path)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be written: {error.strerror}. Choose another place.") from None
+    finally:
+        for path, part in parts.items():
+            if part != path:
+                with suppress(OSError):  # what could not be made cannot always be removed either
+                    part.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:  # a name that is too long, for example: writing says so
+        return False
 
 
 def read_study_table(
-    folder: Path, spec: TableSpec, problems: list[Problem], text: Sequence[str] = ()
+    folder: Path,
+    spec: TableSpec,
+    problems: list[Problem],
+    text: Sequence[str] = (),
+    columns: Collection[str] | None = None,
 ) -> pd.DataFrame | None:
     """Read a study's table and clean it; faults go to `problems` and give None.
 
-    `text` are columns beside the key that are kept as written.
+    `text` are columns beside the key that are kept as written, `columns` those that are read (None: all).
     """
     try:
-        frame = read_table(folder / spec.path, (spec.key, *text))
+        frame = _read_place(folder, spec, _Wish(columns, (spec.key, *text), spec.encoding))
     except UnreadableTableError as error:
-        problems.append(Problem(spec.path, "", error.rule, 0, error.remedy))
+        problems.append(Problem(spec.place, "", error.rule, 0, error.remedy))
         return None
     return clean_table(frame, spec, problems)
+
+
+def _read_place(folder: Path, spec: TableSpec, wish: _Wish) -> pd.DataFrame:
+    if spec.path is not None:
+        return _read_file(folder / spec.path, wish)
+    from il7ml.data.sql import read_sql
+
+    return read_sql(spec, wish.columns)
 
 
 def clean_table(frame: pd.DataFrame, spec: TableSpec, problems: list[Problem]) -> pd.DataFrame | None:
@@ -174,7 +254,7 @@ def clean_table(frame: pd.DataFrame, spec: TableSpec, problems: list[Problem]) -
     frame = (frame.reset_index(levels) if levels else frame).reset_index(drop=True)
     frame = frame.set_axis([str(name).strip() for name in frame.columns], axis="columns")
     if doubled := list(frame.columns[frame.columns.duplicated()].unique()):
-        problems += [Problem(spec.path, name, "column stands twice", 0, "Keep one.") for name in doubled]
+        problems += [Problem(spec.place, name, "column stands twice", 0, "Keep one.") for name in doubled]
         return None
     missing = {"", *as_codes(spec.missing)}
     for name, series in frame.items():
@@ -208,14 +288,16 @@ def codes(series: pd.Series) -> NDArray[np.object_]:
 
 def _as_written(value: object) -> str:
     text = as_text(value)
-    whole = text.removesuffix(".0")
-    return whole if whole.isdigit() else text
+    return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
 
 
 def _cells(series: pd.Series, write: Callable[[object], str]) -> NDArray[np.object_]:
-    values = series.astype(object).to_numpy()
-    missing = series.isna().to_numpy()
-    return np.array([None if gap else write(value) for value, gap in zip(values, missing, strict=True)], dtype=object)
+    # Long columns have few different cells: each is written once. Whole numbers are their digits, as text and as code.
+    if pd.api.types.is_integer_dtype(series):
+        place, numbers_found = pd.factorize(series)
+        return np.array([*map(str, numbers_found.tolist()), None], dtype=object)[place]
+    place, different = pd.factorize(series.astype(object))
+    return np.array([*map(write, different), None], dtype=object)[place]
 
 
 def numbers(series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
