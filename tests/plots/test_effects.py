@@ -74,9 +74,6 @@ POLICY = pd.DataFrame(
         "difference_high": [0.05, 0.11, 0.2],
     }
 )
-VALUES = pd.DataFrame(
-    {"value": [0.2, 0.5, 1.5], "effect": [-0.2, -0.1, -0.05], "low": [-0.4, -0.2, -0.3], "high": [0.0, 0.0, 0.2]}
-)
 LONG = "secondary infection by day 30 in critically ill patients (simulated patients)"
 FIGURES = {
     "groups": lambda: plots.effect_groups_figure(GROUPS, AVERAGE, LONG, "risk", "Third of predicted effect"),
@@ -84,9 +81,6 @@ FIGURES = {
     "calibration": lambda: plots.benefit_calibration_figure(CURVE, BENEFIT_GROUPS, LONG, "risk reduction"),
     "targeting": lambda: plots.targeting_figure(TARGETING, LONG, "risk reduction", plots.Average(0.05, -0.02, 0.12)),
     "policy": lambda: plots.policy_value_figure(POLICY, LONG, "risk reduction"),
-    "value": lambda: plots.effect_by_value_figure(
-        VALUES, [0.3, 0.4, 0.9], -0.11, LONG, "Absolute lymphocyte count (10⁹/L)", "risk", log=True
-    ),
 }
 by_figure = pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
 
@@ -184,18 +178,6 @@ def test_policy_value_draws_three_panels_on_one_threshold():
     assert value.get_xlim() == difference.get_xlim() == share.get_xlim()
 
 
-def test_effect_by_value_draws_band_average_and_rug():
-    axes = FIGURES["value"]().axes[0]
-    np.testing.assert_array_equal(line(axes, "Effect"), VALUES[["value", "effect"]])
-    np.testing.assert_allclose(band(axes), VALUES[["low", "high"]])
-    assert line(axes, "Patients")[:, 0].tolist() == [0.3, 0.4, 0.9]
-    assert set(line(axes, "Average")[:, 1]) == {-0.11}
-    assert axes.get_xscale() == "log"
-    assert axes.get_xlim() == (0.2, 1.5)
-    linear = plots.effect_by_value_figure(VALUES, [], -0.11, "", "Age (years)", "risk").axes[0]
-    assert linear.get_xscale() == "linear"
-
-
 def test_the_level_of_intervals_is_said(words):
     drawn = [
         plots.effect_groups_figure(GROUPS, AVERAGE, "", "risk", "Group", 0.9),
@@ -203,7 +185,6 @@ def test_the_level_of_intervals_is_said(words):
         plots.benefit_calibration_figure(CURVE, BENEFIT_GROUPS, "", "benefit", 0.9),
         plots.targeting_figure(TARGETING, "", "benefit", level=0.9),
         plots.policy_value_figure(POLICY, "", "benefit", 0.9),
-        plots.effect_by_value_figure(VALUES, [0.3], -0.11, "", "Age", "risk", level=0.9),
     ]
     for figure in drawn:
         assert any("90 %" in text for text in words(figure))

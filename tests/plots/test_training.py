@@ -6,7 +6,6 @@ import pytest
 from matplotlib.colors import to_hex
 
 from il7ml import plots
-from il7ml.explanation import Explanation
 
 CURVE = pd.DataFrame(
     {"predicted": [0.1, 0.3, 0.5], "observed": [0.12, 0.28, 0.55], "low": [0.05, 0.2, 0.4], "high": [0.2, 0.4, 0.7]}
@@ -40,30 +39,11 @@ DECISION = pd.DataFrame(
 EFFECTS = pd.DataFrame(
     {"group": [1, 2], "n": [27, 28], "effect": [-0.1, -0.2], "low": [-0.3, -0.4], "high": [0.1, 0.05]}
 )
-IMPORTANCE = pd.DataFrame(
-    {
-        "rank": [1, 2, 3],
-        "variable": ["age", "sex", "ferritin"],
-        "label": ["Age", "Sex", "Ferritin"],
-        "unit": ["years", "", "ng/mL"],
-        "mean_abs_shap": [0.5, 0.3, 0.1],
-        "scale": "log odds",
-        "note": "",
-    }
-)
-SHAP = Explanation(
-    0.1,
-    pd.DataFrame({"age": [0.4, -0.4, 0.6], "sex": [0.3, -0.3, 0.3], "ferritin": [0.1, 0.1, 0.1]}),
-    pd.DataFrame({"age": [70.0, 40.0, 80.0], "sex": [1.0, 0.0, 1.0], "ferritin": [500.0, np.nan, 500.0]}),
-    "log odds",
-)
 FIGURES = {
     "calibration": lambda: plots.calibration_figure(CURVE, GROUPS, "Calibration", "risk"),
     "roc": lambda: plots.roc_figure(ROC, {"logistic": "Penalised regression"}, "ROC"),
     "decision": lambda: plots.decision_curve_figure(DECISION, "Decision"),
     "effects": lambda: plots.group_effects_figure(EFFECTS, -0.15, "Effects", "risk", "Quarter of risk"),
-    "importance": lambda: plots.importance_figure(IMPORTANCE, "Importance"),
-    "beeswarm": lambda: plots.beeswarm_figure(SHAP, IMPORTANCE, "Beeswarm"),
 }
 by_figure = pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
 
@@ -158,77 +138,3 @@ def test_group_effects_draw_groups_and_the_average():
     bars = np.array(axes.containers[0][2][0].get_segments())
     np.testing.assert_allclose(bars[:, :, 1], EFFECTS[["low", "high"]])
     assert axes.get_ylabel() == "Difference in risk, treated - untreated"
-
-
-def test_importance_draws_the_strongest_on_top():
-    axes = FIGURES["importance"]().axes[0]
-    assert ticks(axes, "y") == ["Ferritin (ng/mL)", "Sex", "Age (years)"]
-    assert [bar.get_width() for bar in axes.patches] == [0.1, 0.3, 0.5]
-    assert axes.get_xlabel() == "Mean absolute SHAP value (log odds)"
-
-
-def test_importance_shows_at_most_twelve_variables():
-    table = pd.concat([IMPORTANCE.assign(label=[f"{name}{k}" for name in "abc"]) for k in range(6)])
-    assert len(plots.importance_figure(table, "").axes[0].patches) == 12
-
-
-@pytest.mark.parametrize("name", ["importance", "beeswarm"])
-def test_a_caveat_stands_in_the_title(name):
-    table = IMPORTANCE.assign(note="exploratory: no credible heterogeneity")
-    figure = (
-        plots.importance_figure(table, "Effect")
-        if name == "importance"
-        else plots.beeswarm_figure(SHAP, table, "Effect")
-    )
-    assert figure.get_suptitle() == "Effect\n(exploratory: no credible heterogeneity)"
-
-
-def test_beeswarm_draws_a_point_a_patient():
-    figure = FIGURES["beeswarm"]()
-    axes, bar = figure.axes
-    assert ticks(axes, "y") == ["Ferritin (ng/mL)", "Sex", "Age (years)"]
-    known = [points for points in axes.collections if len(points.get_offsets()) and points.get_array() is not None]
-    for points, name in zip(known, ["ferritin", "sex", "age"], strict=True):
-        some = SHAP.data[name].notna()
-        np.testing.assert_allclose(points.get_offsets()[:, 0], SHAP.values.loc[some, name])
-    np.testing.assert_allclose(known[2].get_array(), [0.5, 0.0, 1.0])  # from the lowest age to the highest
-    missing = [points for points in axes.collections if points.get_array() is None and len(points.get_offsets())]
-    assert [to_hex(points.get_facecolor()[0]) for points in missing] == ["#bbbbbb"]
-    assert bar.get_ylabel() == "Variable's value (grey: missing)"
-    assert ticks(bar, "y") == ["low", "high"]
-
-
-def test_points_of_equal_value_are_kept_apart():
-    values = pd.DataFrame({"age": np.repeat([0.0, 1.0], 20)})
-    explanation = Explanation(0.0, values, values, "log odds")
-    axes = plots.beeswarm_figure(explanation, IMPORTANCE.head(1), "").axes[0]
-    heights = np.concatenate([points.get_offsets()[:, 1] for points in axes.collections])
-    assert len(np.unique(heights[:20].round(6))) == 20
-    assert np.abs(heights).max() < 0.5  # within the variable's own row
-
-
-@pytest.mark.parametrize("rows", [0, 1])
-def test_hardly_any_patient_can_be_drawn(rows):
-    explanation = SHAP._replace(values=SHAP.values.head(rows), data=SHAP.data.head(rows))
-    assert plots.to_png(plots.beeswarm_figure(explanation, IMPORTANCE, ""))[:4] == b"\x89PNG"
-
-
-def test_a_long_title_stays_whole_within_the_figure():
-    table = pd.DataFrame(
-        {
-            "variable": ["a"],
-            "label": ["Anti-IL-6 or JAK inhibitor at randomisation"],
-            "unit": [""],
-            "mean_abs_shap": [0.1],
-            "scale": ["log odds"],
-            "note": ["exploratory: no credible heterogeneity"],
-        }
-    )
-    title = "What moves the estimated individual effect of a treatment with a long name (simulated patients)"
-    figure = plots.importance_figure(table, title)
-    figure.canvas.draw()
-    [text] = figure.texts
-    assert text.get_text().replace("\n", " ") == f"{title} (exploratory: no credible heterogeneity)"
-    box = text.get_window_extent()
-    assert box.x0 >= 0
-    assert box.x1 <= figure.bbox.x1

@@ -1,4 +1,4 @@
-"""Figures of how the treatment effect differs between patients: groups, calibration, targeting, policies, one variable.
+"""Figures of how the treatment effect differs between patients: groups, calibration, targeting, policies.
 
 Benefits point upwards or to the right; effects (treated minus untreated) keep their sign.
 """
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
-from il7ml.plots.canvas import BLACK, BLUE, FONT, GREY, ORANGE, canvas, log_axis, place_axes, sheet, wrap
+from il7ml.plots.canvas import BLACK, BLUE, FONT, GREY, ORANGE, canvas, place_axes, sheet, wrap
 from il7ml.plots.rows import Block, Column, row_sheet
 
 _AXIS_WIDTH = 2.8
@@ -249,61 +249,6 @@ def policy_value_figure(table: pd.DataFrame, title: str, measure: str, level: fl
         borderaxespad=0,
         fontsize=FONT,
     )
-    return figure
-
-
-def effect_by_value_figure(
-    curve: pd.DataFrame,
-    rug: ArrayLike,
-    average: float,
-    title: str,
-    variable: str,
-    measure: str,
-    *,
-    log: bool = False,
-    level: float = 0.95,
-) -> Figure:
-    """Draw the effect against a baseline variable, such as the lymphocyte count, with its band.
-
-    Parameters
-    ----------
-    curve : DataFrame
-        Columns value, effect, low, high.
-    rug : array-like of shape (m,)
-        Where patients lie; quantiles do, and show no patient's value.
-    average : float
-        Average effect.
-    title : str
-    variable : str
-        The variable with its unit.
-    measure : str
-        What the effect is a difference of, such as 'risk'.
-    log : bool
-        Whether the variable has a logarithmic axis; its values are then positive.
-    level : float
-        Confidence level of the band.
-
-    Returns
-    -------
-    Figure
-    """
-    figure, axes = canvas(title, 6.4, 4.6)
-    axes.axhline(0, color=BLACK, linewidth=0.8)
-    axes.axhline(average, color=ORANGE, linestyle="--", linewidth=1.2, label="Average effect")
-    axes.fill_between(curve["value"], curve["low"], curve["high"], color=BLUE, alpha=0.15, linewidth=0)
-    axes.plot(curve["value"], curve["effect"], color=BLUE, label=f"Effect, {100 * level:g} % band")
-    low, high = float(curve["value"].min()), float(curve["value"].max())
-    if log:
-        log_axis(axes, "x", low, high)
-    else:
-        axes.set_xlim(low, high)
-    places = np.asarray(rug, dtype=float)
-    axes.plot(
-        places, np.full(places.size, 0.015), marker="|", linestyle="none", color=GREY, markersize=7,
-        transform=axes.get_xaxis_transform(), label="Patients",
-    )  # fmt: skip
-    axes.set(xlabel=variable, ylabel=wrap(_DIFFERENCE.format(measure), _LABEL))
-    _legend_below(figure)
     return figure
 
 

@@ -14,6 +14,7 @@ from matplotlib.markers import CARETLEFT, CARETRIGHT
 
 from il7ml.endpoints.result import RATIOS
 from il7ml.plots.canvas import ARM_LOOKS, BLACK, BLUE, FONT, GREY, LINE, arm_legend, legend_height, log_axis, wrap
+from il7ml.plots.numbers import interval_text, p_text
 from il7ml.plots.rows import Block, Column, row_sheet
 
 _AXIS_WIDTH = 2.8
@@ -75,7 +76,7 @@ def endpoints_forest_figure(
         ),
         Column("Compared", [wrap(text, 20) for text in compared]),
     ]
-    right = [_estimates(rows, level), Column("P", [_p_text(value) for value in rows["p_value"]])]
+    right = [_estimates(rows, level), Column("P", [p_text(value) for value in rows["p_value"]])]
     words = [_directions(panel, treated_label, control_label) for _, panel in panels]
     blocks = [
         Block(len(panel), _heading(*key, treated_label, control_label), _below(pair) + 0.12)
@@ -123,7 +124,7 @@ def subgroup_forest_figure(
     ]
     right = [
         _estimates(lines, level),
-        Column("P for\ninteraction", [_p_text(value) for value in lines["interaction_p"]]),
+        Column("P for\ninteraction", [p_text(value) for value in lines["interaction_p"]]),
     ]
     words = (f"lower with\n{wrap(treated_label, 24)}", f"higher with\n{wrap(treated_label, 24)}")
     block = Block(len(lines), _heading(scale, "", treated_label, control_label), _below(words) + 0.05)
@@ -243,36 +244,10 @@ def _subgroup_lines(subgroups: pd.DataFrame, overall: Mapping[str, Any] | pd.Ser
 def _estimates(rows: pd.DataFrame, level: float) -> Column:
     heads = rows["head"] if "head" in rows else pd.Series(False, index=rows.index)
     texts = [
-        "" if head else _interval_text(estimate, low, high)
+        "" if head else interval_text(estimate, low, high)
         for head, estimate, low, high in zip(heads, rows["estimate"], rows["low"], rows["high"], strict=True)
     ]
     return Column(f"Estimate\n({100 * level:g} % interval)", texts)
-
-
-def _interval_text(estimate: float, low: float, high: float) -> str:
-    if not np.isfinite(estimate):
-        return "not estimable"
-    decimals = 1 if abs(estimate) >= 10 else 3 if high - low < 0.1 else 2
-    if np.isnan(low) or np.isnan(high):
-        return _number(estimate, decimals)
-    return f"{_number(estimate, decimals)} ({_number(low, decimals)} to {_number(high, decimals)})"
-
-
-def _number(value: float, decimals: int) -> str:
-    if np.isinf(value):
-        return "−∞" if value < 0 else "∞"
-    text = f"{value:.2g}" if abs(value) >= 10_000 else f"{value:.{0 if abs(value) >= 100 else decimals}f}"
-    return text.replace("-", "−")
-
-
-def _p_text(value: float) -> str:
-    if np.isnan(value):
-        return ""
-    if value < 0.001:
-        return "< 0.001"
-    if value > 0.99:
-        return "> 0.99"
-    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def _whole(number: Any) -> str:

@@ -1,17 +1,12 @@
-"""Figures of a training: risk models, effects by group, explanations."""
+"""Figures of a training: risk models, effects by group."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from il7ml.explanation import Explanation
 from il7ml.plots.canvas import BLACK, BLUE, COLOURS, GREY, ORANGE, canvas
-
-_SHOWN = 12
 
 
 def calibration_figure(
@@ -87,68 +82,3 @@ def group_effects_figure(
     axes.set(xlabel=group_title, ylabel=f"Difference in {measure}, treated - untreated")
     axes.legend(frameon=False)
     return figure
-
-
-def importance_figure(table: pd.DataFrame, title: str) -> Figure:
-    """Draw mean absolute SHAP values as bars, the strongest on top."""
-    shown = table.head(_SHOWN).iloc[::-1]
-    note = str(table["note"].iloc[0]) if len(table) else ""
-    figure, axes = canvas(f"{title}\n({note})" if note else title, 7.2, 1.6 + 0.34 * max(len(shown), 1))
-    axes.barh(_labels(shown), shown["mean_abs_shap"], color=GREY if note else BLUE, height=0.65)
-    scale = str(table["scale"].iloc[0]) if len(table) else ""
-    axes.set(xlabel=f"Mean absolute SHAP value ({scale})")
-    axes.margins(y=0.02)
-    return figure
-
-
-def beeswarm_figure(explanation: Explanation, table: pd.DataFrame, title: str) -> Figure:
-    """Draw each patient's SHAP values, coloured from the variable's low to its high values."""
-    shown = table.head(_SHOWN).iloc[::-1]
-    note = str(table["note"].iloc[0]) if len(table) else ""
-    figure, axes = canvas(f"{title}\n({note})" if note else title, 7.6, 1.8 + 0.4 * max(len(shown), 1))
-    points: PathCollection | None = None
-    for place, name in enumerate(shown["variable"]):
-        values = explanation.values[name].to_numpy()
-        known = _ranks(explanation.data[name])
-        height = place + _spread(values)
-        axes.scatter(values[np.isnan(known)], height[np.isnan(known)], s=9, color="#BBBBBB", linewidths=0)
-        some = ~np.isnan(known)
-        points = axes.scatter(
-            values[some], height[some], s=9, c=known[some], cmap="cividis", vmin=0, vmax=1, linewidths=0
-        )
-    axes.axvline(0, color=BLACK, linewidth=0.8)
-    axes.set_yticks(range(len(shown)), _labels(shown))
-    axes.set(xlabel=f"SHAP value ({explanation.scale})")
-    if points is not None:
-        bar = figure.colorbar(points, ax=axes, ticks=[0, 1], pad=0.02, aspect=30)
-        bar.ax.set_yticklabels(["low", "high"])
-        bar.set_label("Variable's value (grey: missing)")
-        bar.outline.set_visible(False)
-    return figure
-
-
-def _labels(table: pd.DataFrame) -> list[str]:
-    return [
-        f"{label} ({unit})" if unit else str(label) for label, unit in zip(table["label"], table["unit"], strict=True)
-    ]
-
-
-def _ranks(series: pd.Series) -> NDArray[np.float64]:
-    """Return where each value lies between the lowest (0) and the highest (1), NaN where missing."""
-    rank = series.rank(method="average", pct=False)
-    span = rank.max() - rank.min()
-    return np.asarray((rank - rank.min()) / span if span > 0 else rank * 0 + 0.5, dtype=float)
-
-
-def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return vertical offsets that keep points of equal value apart."""
-    offsets = np.zeros(values.size)
-    if values.size < 2 or np.ptp(values) == 0:
-        return np.linspace(-0.3, 0.3, values.size) if values.size > 1 else offsets
-    bins = np.round(60 * (values - values.min()) / np.ptp(values)).astype(int)
-    fullest = np.bincount(bins).max()
-    for number in np.unique(bins):
-        members = np.flatnonzero(bins == number)
-        layer = (np.arange(members.size) + 1) // 2 * np.where(np.arange(members.size) % 2 == 0, 1, -1)
-        offsets[members] = 0.36 * layer / max(fullest / 2, 1)
-    return offsets
