@@ -14,7 +14,8 @@ from il7ml.evaluation.effects import doubly_robust_scores
 from il7ml.evaluation.selection import select_model
 from il7ml.features.columns import to_columns
 from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import OutOfFold, Sample
+from il7ml.models.crossfit import OutOfFold
+from il7ml.models.sample import Sample
 from il7ml.schema import load_dictionary
 
 NAMES = ("age", "absolute_lymphocyte_count", "respiratory_support", "diabetes")
@@ -80,7 +81,8 @@ def out_of_fold(sample, untreated, treated, effect=None):
             "xgboost": repeat(untreated[noise]),
         },
         {"prevalence": repeat(np.full(N, rates[1])), "logistic": repeat(treated), "xgboost": repeat(treated[noise])},
-        {"dr_learner": repeat((treated - untreated if effect is None else effect) - np.mean(treated - untreated))},
+        {"effect_model": repeat((treated - untreated if effect is None else effect) - np.mean(treated - untreated))},
+        np.full((REPEATS, N), 1),
     )
 
 
@@ -101,13 +103,23 @@ def effect(
     modifiers=("age", "respiratory_support"),
     config=CONFIG,
     learner=None,
+    larger_benefit=None,
     **options,
 ):
     sample, untreated, treated = trial(kind, harmful=harmful, **options)
     folds = out_of_fold(sample, untreated, treated, learner)
     columns = to_columns(sample.X, VARIABLES)
     return (
-        assess_effect(sample, columns, folds, setting(kind, harmful), selected, modifiers, config, "Outcome"),
+        assess_effect(
+            sample,
+            columns,
+            folds,
+            setting(kind, harmful)._replace(modifiers=modifiers),
+            selected,
+            config,
+            "Outcome",
+            larger_benefit or {},
+        ),
         sample,
         folds,
     )
@@ -183,6 +195,7 @@ def test_the_event_rate_is_assessed_as_one_rate_an_arm():
         # The rate differs a little from fold to fold; the others are made worse than it.
         values["prevalence"] = values["prevalence"] + rng.choice([-0.01, 0.01], (REPEATS, N))
         values["logistic"] = values["xgboost"] = np.full((REPEATS, N), 0.9)
+    folds.choice[:] = 0
     found = assess_risk(sample, folds, setting(), CONFIG, "Outcome")
     assert found.selected == "prevalence"
     groups = found.tables["calibration_groups"]
@@ -215,7 +228,29 @@ def test_tables_and_figures_suit_the_outcome(kind, metric, binary):
     assert ({"roc", "decision_curve"} <= set(found.figures)) == binary
     assert "calibration" in found.figures
     assert all(content[:4] == b"\x89PNG" for content in found.figures.values())
-    assert set(found.tables["risk_metrics"]["model"]) == {"prevalence", "logistic", "xgboost"}
+    assert set(found.tables["risk_metrics"]["model"]) == {"prevalence", "logistic", "xgboost", "procedure"}
+
+
+def test_the_headline_is_that_of_the_models_chosen_without_the_patients():
+    sample, untreated, treated = trial()
+    folds = out_of_fold(sample, untreated, treated)
+    # In the first repeat every other fold would have taken the noise.
+    folds.choice[0, ::2] = 2
+    found = assess_risk(sample, folds, setting(), CONFIG, "Outcome")
+    mixed = np.where(
+        np.arange(N) % 2 == 0,
+        folds.factual("xgboost", sample.treatment)[0],
+        folds.factual("logistic", sample.treatment)[0],
+    )
+    expected = np.mean(
+        [roc_auc_score(sample.y, mixed), roc_auc_score(sample.y, folds.factual("logistic", sample.treatment)[1])]
+    )
+    assert found.selected == "logistic"
+    assert found.metrics["auroc"].value == pytest.approx(expected)
+    candidate = next(each for each in found.candidates if each.name == "logistic")
+    assert candidate.metrics["auroc"].value > expected
+    shares = found.tables["risk_choices"].set_index("model")["cross_validation"]
+    assert shares.to_dict() == pytest.approx({"prevalence": 0.0, "logistic": 0.75, "xgboost": 0.25})
 
 
 def test_the_decision_curve_holds_the_model_against_treating_all_and_none():
@@ -334,9 +369,8 @@ def test_modifiers_carry_the_names_of_their_levels():
     assert names == ["age", "respiratory_support[non_invasive]", "respiratory_support[invasive]"]
 
 
-@pytest.mark.parametrize("modifiers", [(), ("height",)])
-def test_a_trial_without_pre_specified_modifiers_is_still_tested(modifiers):
-    found, _, _ = effect(modified=1.5, modifiers=modifiers)
+def test_a_trial_without_pre_specified_modifiers_is_still_tested():
+    found, _, _ = effect(modified=1.5, modifiers=())
     assert len(found.tables["heterogeneity_modifiers"]) == 0
     assert found.metrics["heterogeneity_p"].value < 0.05
     assert "no pre-specified modifier" in found.verdict.reason
@@ -364,13 +398,21 @@ def test_groups_are_quarters_of_predicted_risk():
     assert found.figures["effects_by_risk"][:4] == b"\x89PNG"
 
 
-def test_without_learners_there_is_no_slope_and_no_autoc():
+def test_without_a_slope_above_0_differences_are_only_suggestive():
     sample, untreated, treated = trial(modified=1.5)
-    folds = out_of_fold(sample, untreated, treated)._replace(effects={})
-    columns = to_columns(sample.X, VARIABLES)
-    found = assess_effect(sample, columns, folds, setting(), "logistic", ("age",), CONFIG, "")
-    assert "autoc" not in found.metrics
-    assert found.verdict.level == "suggestive"  # credible needs a slope
+    turned = out_of_fold(sample, untreated, treated, untreated - treated)
+    columns, given = to_columns(sample.X, VARIABLES), setting()._replace(modifiers=("age",))
+    assert assess_effect(sample, columns, turned, given, "logistic", CONFIG, "", {}).verdict.level == "suggestive"
+
+
+@pytest.mark.parametrize(
+    ("harmful", "larger", "answer"),
+    [(True, "high", "probably yes"), (True, "low", "definitely no"), (False, "high", "probably yes")],
+)
+def test_the_hypothesised_direction_is_held_against_what_was_seen(harmful, larger, answer):
+    found, _, _ = effect(harmful=harmful, modified=-1.5 if harmful else 1.5, larger_benefit={"age": larger})
+    table = found.tables["modifier_credibility"].set_index("modifier")
+    assert table.loc["age", "direction_hypothesised"] == answer
 
 
 # Sample size.
@@ -380,8 +422,10 @@ def test_the_sample_size_verdict_counts_the_parameters_of_the_full_regression():
     sample, _, _ = trial()
     text, table, far_too_small = sample_size_verdict(setting(), sample, to_columns(sample.X, VARIABLES))
     assert not far_too_small
-    # Age and diabetes one each, two of three levels of support, four knots less one of the lymphocyte count.
-    assert text.startswith(f"too small: 400 patients with {int(sample.y.sum())} events for 7 parameters, ")
+    # Age and diabetes one each, two of three levels of support, four knots less one of the lymphocyte count, the arm.
+    assert text.startswith(
+        f"too small: 400 patients with {int(sample.y.sum())} events for 8 parameters (the treatment "
+    )
     assert len(table) > 0
 
 

@@ -95,7 +95,7 @@ def test_intervals_cover_the_true_difference():
 
 
 def test_one_group_is_refused():
-    with pytest.raises(InputError, match="at least 2"):
+    with pytest.raises(InputError, match="2 or more"):
         classification_analysis(pd.DataFrame({"age": [1.0, 2.0]}), [0, 1], groups=1)
 
 

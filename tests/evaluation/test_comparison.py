@@ -38,7 +38,8 @@ def sample():
 
 def test_delongs_own_example_as_sas_prints_it():
     albumin, kg, helped = (np.array(text.split(), dtype=float) for text in (ALBUMIN, KG, HELPED))
-    row = rows(compare_models(helped, albumin, 10 - kg, "binary")).loc["auroc"]
+    # Only their order counts for the area; scores become "risks" by being divided.
+    row = rows(compare_models(helped, albumin / 10, (10 - kg) / 10, "binary")).loc["auroc"]
     assert (row["first"], row["second"]) == pytest.approx((0.7366, 0.7258), abs=5e-5)
     assert (row["difference"], row["std_error"]) == pytest.approx((0.0108, 0.0953), abs=6e-5)
     assert (row["low"], row["high"], row["p_value"]) == pytest.approx((-0.1761, 0.1976, 0.9102), abs=6e-5)

@@ -28,8 +28,9 @@ def test_scores_worked_by_hand():
         treated=[0.2, 0.1, 0.5, 0.3],
         weight=[1.25, 1, 2, 0],
     )
-    # 0.2 + 1.25 / 0.5 * (1 - 0.2); 0.1 + 1 / 0.25 * (0 - 0.1)
-    np.testing.assert_allclose(scores.treated, [2.2, -0.3, 0.5, 0.3])
+    # The treated arm's weights, brought to a sum of 2, are 10/9 and 8/9:
+    # 0.2 + 10/9 / 0.5 * (1 - 0.2); 0.1 + 8/9 / 0.25 * (0 - 0.1)
+    np.testing.assert_allclose(scores.treated, [0.2 + 16 / 9, 0.1 - 3.2 / 9, 0.5, 0.3])
     np.testing.assert_allclose(scores.untreated, [0.4, 0.4, 0.3 + 2 / 0.5 * 0.7, 0.2])
     np.testing.assert_allclose(scores.effect, scores.treated - scores.untreated)
 
@@ -49,9 +50,9 @@ def test_rates_are_events_over_time_in_each_arm_even_if_time_differs_between_arm
     assert scores.untreated.mean() == pytest.approx(5 / 25)
 
 
-@pytest.mark.parametrize("propensity", [0.0, 1.0, np.nan])
-def test_a_probability_outside_the_open_interval_is_refused(propensity):
-    with pytest.raises(InputError, match="strictly between 0 and 1"):
+@pytest.mark.parametrize(("propensity", "message"), [(0.0, "strictly between"), (1.0, "strictly"), (np.nan, "finite")])
+def test_a_probability_outside_the_open_interval_is_refused(propensity, message):
+    with pytest.raises(InputError, match=f"propensity: expected .*{message}"):
         doubly_robust_scores([1, 0], [1, 0], propensity, [0.5, 0.5], [0.5, 0.5])
 
 
@@ -181,3 +182,35 @@ def test_number_needed_to_treat(difference, numbers, text):
     needed = number_needed_to_treat(*difference)
     assert tuple(needed) == pytest.approx(numbers)
     assert str(needed) == text
+
+
+@pytest.mark.parametrize("factor", [0.1, 1.0, 10.0])
+def test_only_the_proportions_of_weights_count(factor):
+    rng = np.random.default_rng(5)
+    arm = rng.integers(0, 2, 200)
+    y, weight = rng.binomial(1, 0.4, 200), rng.integers(1, 3, 200).astype(float)
+    means = np.full(200, 0.5), np.full(200, 0.3)
+    one, other = (doubly_robust_scores(y, arm, 0.5, *means, weight=each) for each in (weight, factor * weight))
+    np.testing.assert_allclose(one.effect, other.effect)
+
+
+def test_half_of_the_outcomes_unknown_leave_the_interval_its_level():
+    # Unknown at random, weights of 1: a mean of each arm over those who are known, with its own standard error.
+    rng = np.random.default_rng(6)
+    arm, weight = np.arange(400) % 2, (rng.random(400) < 0.5).astype(float)
+    y = rng.binomial(1, 0.4, 400)
+    scores = doubly_robust_scores(y, arm, 0.5, np.zeros(400), np.zeros(400), weight=weight)
+    known = weight > 0
+    # The arm's mean, up to the share of the treated that allocation's probability takes as given.
+    for part, side in ((scores.untreated, 0), (scores.treated, 1)):
+        assert part.mean() == pytest.approx(y[known & (arm == side)].mean())
+
+
+def test_arms_and_clusters_of_another_form_are_refused():
+    half = np.full(4, 0.5)
+    with pytest.raises(InputError, match="treatment: expected 4 times 0"):
+        doubly_robust_scores([0, 1, 0, 1], [1, 2, 1, 2], 0.5, half, half)
+    scores = doubly_robust_scores([0, 1, 0, 1], [0, 1, 1, 0], 0.5, half, half)
+    for clusters in ([1, 2, 3], [1.0, 2.0, np.nan, 1.0]):
+        with pytest.raises(InputError, match="clusters: expected a site for each of 4"):
+            average_effect(scores, "binary", clusters=clusters)

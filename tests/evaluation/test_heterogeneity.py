@@ -10,6 +10,8 @@ from statsmodels.stats.multitest import multipletests
 
 from il7ml.evaluation.heterogeneity import (
     NullResidual,
+    _directions,
+    _normal,
     difference_residual,
     heterogeneity_test,
     relative_effect_residual,
@@ -49,11 +51,20 @@ def test_p_values_are_those_of_all_permutations():
         null, {"a": modifiers[:, 0]}, modifiers[:, 1], covariates, permutations=40000, rng=np.random.default_rng(2)
     )
 
+    def factor(z, r):
+        t = np.sum((z - z.mean()) * r) / np.sqrt(np.sum((z - z.mean()) ** 2 * r**2))
+        # Likelihood of t under N(0, 1 + 9) to that under N(0, 1).
+        return stats.norm.pdf(t, scale=np.sqrt(10)) / stats.norm.pdf(t)
+
+    def mean_factor(columns, r):
+        linear = np.mean([factor(z, r) for z in columns.T])
+        side = np.mean([factor((z < cut) * 1.0, r) for z in columns.T for cut in np.quantile(z, np.arange(2, 9) / 10)])
+        # Of the prior's shares those of subgroups, for which there is no yes-or-no variable, fall away.
+        return (0.2 * linear + 0.05 * side + 0.1 * factor(modifiers[:, 1], r)) / 0.35
+
     def statistics(r):
-        t = []
-        for z in (modifiers - modifiers.mean(axis=0)).T, (covariates - covariates.mean(axis=0)).T:
-            t.append([np.sum(column * r) / np.sqrt(np.sum(column**2 * r**2)) for column in z])
-        return abs(t[0][0]), np.abs(t[0]).max(), np.sum(np.square(t[1]))
+        parts = [mean_factor(columns, r) for columns in (modifiers[:, :1], covariates)]
+        return factor(modifiers[:, 0], r), *parts, np.mean(parts)
 
     everything = np.array([statistics(np.array(r)) for r in itertools.permutations(null.residual)])
     observed = np.array(statistics(null.residual))
@@ -61,10 +72,37 @@ def test_p_values_are_those_of_all_permutations():
     assert result.modifiers.loc[0, "p_value"] == pytest.approx(exact[0], abs=0.01)
     assert result.p_directed == pytest.approx(exact[1], abs=0.01)
     assert result.p_flexible == pytest.approx(exact[2], abs=0.01)
-    # Minimum of the two P values, calibrated by the same permutations; the first permutation is the data.
-    counts = [stats.rankdata(-everything[:, j].round(9), "max") for j in (1, 2)]
-    smallest = np.minimum(*counts)
-    assert result.p_value == pytest.approx(np.mean(smallest <= smallest[0]), abs=0.015)
+    assert result.p_value == pytest.approx(exact[3], abs=0.01)
+
+
+def test_a_subgroup_is_a_direction_and_its_complement_too():
+    rng = np.random.default_rng(12)
+    count, antiviral = rng.normal(size=400), rng.integers(0, 2, 400).astype(float)
+    covariates = np.column_stack([rng.normal(size=(400, 4)), count, antiviral])
+    for inside in (
+        (count < np.quantile(count, 0.25)) & (antiviral == 1),
+        (count > np.median(count)) & (antiviral == 0),
+    ):
+        effect = 3.0 * inside + rng.normal(size=400)
+        found = heterogeneity_test(difference_residual(effect), {}, np.ones(400), covariates, permutations=500, rng=rng)
+        assert found.p_value == pytest.approx(1 / 501)
+    # Two yes-or-no variables: a difference in one cell of the four.
+    both = rng.integers(0, 2, (400, 2)).astype(float)
+    effect = 1.5 * (both == [1, 0]).all(axis=1) - 1.5 * (both == [0, 0]).all(axis=1) + rng.normal(size=400)
+    found = heterogeneity_test(difference_residual(effect), {}, np.ones(400), both, permutations=500, rng=rng)
+    assert found.p_value == pytest.approx(1 / 501)
+
+
+def test_with_very_many_patients_subgroups_are_left_out(monkeypatch):
+    rng = np.random.default_rng(13)
+    x, level = rng.normal(size=300), rng.integers(0, 2, 300).astype(float)
+    columns = np.column_stack([x, level])
+    sizes = []
+    for most in (10**9, 10):
+        monkeypatch.setattr("il7ml.evaluation.heterogeneity._MOST", most)
+        sizes.append(_directions(columns, x).values.shape[1])
+    # 2 columns, 7 sides, 2 x 14 subgroups, the risk.
+    assert sizes == [38, 10]
 
 
 def test_holm_as_in_statsmodels():
@@ -174,8 +212,19 @@ def test_many_patients_use_the_normal_limit():
     result = heterogeneity_test(null, {"x": x}, np.ones(6000), x[:, None], permutations=20000, rng=rng)
     expected = 2 * stats.norm.sf(abs(result.modifiers.loc[0, "t"]))
     assert result.modifiers.loc[0, "p_value"] == pytest.approx(expected, abs=0.015)
-    # One and the same direction in both statistics: the omnibus loses nothing.
-    assert result.p_value == pytest.approx(expected, abs=0.015)
+    # One and the same directions in both statistics: the omnibus is either.
+    assert result.p_value == result.p_directed == result.p_flexible
+
+
+def test_draws_with_random_weights_have_the_correlation_of_the_limit():
+    rng = np.random.default_rng(14)
+    residual, centred = rng.normal(size=3000), rng.normal(size=(3000, 1)) + rng.normal(size=(3000, 40))
+    products = residual[:, None] * centred
+    scale = np.sqrt((products**2).sum(axis=0))
+    # More directions than draws, so that no covariance is decomposed; many such draws are put together.
+    draws = np.vstack([_normal(residual, centred, 39, rng) for _ in range(400)])
+    assert np.cov(draws.T) == pytest.approx(products.T @ products / scale / scale[:, None], abs=0.06)
+    assert stats.kstest(draws[:, 0], "norm").pvalue > 0.001
 
 
 def test_an_arm_without_events_is_no_evidence():

@@ -16,8 +16,8 @@ def test_unknown_outcomes_are_zero_with_weight_zero():
     [
         (([0, 1], "binary", [1]), "one length"),
         (([0, 1], "binary", [0, 0]), "some above 0"),
-        (([0, 1], "binary", [1, -1]), "non-negative"),
-        (([0, 1], "binary", [1, np.nan]), "non-negative"),
+        (([0, 1], "binary", [1, -1]), "0 or more"),
+        (([0, 1], "binary", [1, np.nan]), "0 or more"),
         (([0, np.nan], "binary"), "missing where its weight"),
         (([0, 2], "binary"), "0 or 1"),
         (([0, -1], "count"), "counts of 0 or more"),

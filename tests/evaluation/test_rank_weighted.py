@@ -57,3 +57,18 @@ def test_repeats_are_averaged():
     scores, priority = rng.normal(size=50), rng.normal(size=(2, 50))
     single = [rank_weighted_effect(scores, one, bootstrap=5, rng=rng).estimate for one in priority]
     assert rank_weighted_effect(scores, priority, bootstrap=5, rng=rng).estimate == pytest.approx(np.mean(single))
+
+
+@pytest.mark.parametrize("levels", [2, 3, 20])
+def test_size_is_held_with_tied_priorities(levels):
+    hits = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        scores, priority = rng.normal(size=100), rng.integers(0, levels, 100)
+        hits += rank_weighted_effect(scores, priority, bootstrap=100, rng=rng).p_value <= 0.05
+    assert stats.binomtest(hits, 200, 0.05, alternative="greater").pvalue > 0.001
+
+
+def test_one_rank_for_all_is_no_evidence():
+    result = rank_weighted_effect(np.arange(30.0), np.ones(30), rng=np.random.default_rng(0))
+    assert (result.estimate, result.p_value) == (pytest.approx(0, abs=1e-12), 1.0)

@@ -79,3 +79,12 @@ def test_repeats_are_joined_by_medians():
 def test_too_few_patients_are_refused(n, points):
     with pytest.raises(InputError, match="points"):
         targeting_curve(np.arange(n), np.arange(n), points=points, rng=np.random.default_rng(0))
+
+
+def test_limits_hold_their_level_with_tied_priorities():
+    hits = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        curve = targeting_curve(rng.normal(size=100), rng.integers(0, 3, 100), points=2, bootstrap=100, rng=rng)
+        hits += curve.loc[0, "low"] > 0 or curve.loc[0, "high"] < 0
+    assert stats.binomtest(hits, 200, 0.05, alternative="greater").pvalue > 0.001

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from il7ml import plots
 from il7ml.assessment.individual import assess_individual, modifier_credibility
 from il7ml.bundle import Estimate
-from il7ml.config import RiskModelName, RunConfig
+from il7ml.config import EffectLearnerName, RiskModelName, RunConfig
 from il7ml.evaluation.effect_calibration import best_linear_predictor, group_effects
 from il7ml.evaluation.effects import (
     DoublyRobustScores,
@@ -33,13 +33,15 @@ from il7ml.family import FAMILIES
 from il7ml.features.columns import Columns
 from il7ml.features.design import LinearDesign
 from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import OutOfFold, Sample
+from il7ml.models.crossfit import OutOfFold
+from il7ml.models.sample import Sample
 from il7ml.parallel import spawn, stream
 from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
 
-_LEARNER_FOR_TESTS = "dr_learner"
+#: The learner whose out-of-fold effects are judged: the one that a bundle holds.
+_JUDGED: EffectLearnerName = "effect_model"
 
 
 class EffectAssessment(NamedTuple):
@@ -59,14 +61,17 @@ def assess_effect(
     out_of_fold: OutOfFold,
     setting: Setting,
     selected: RiskModelName,
-    modifiers: tuple[str, ...],
     config: RunConfig,
     title: str,
+    larger_benefit: Mapping[str, str],
+    averages: tuple[pd.DataFrame, pd.DataFrame] | None = None,
 ) -> EffectAssessment:
     """Estimate the average effect and judge how credible individual differences are.
 
-    Scores are adjusted with the penalised regression, whichever risk model was chosen, so that the adjustment does not
-    depend on the result of a comparison.
+    Modifiers that were pre-specified stand in the setting; where their benefit was hypothesised to be larger, in
+    `larger_benefit`. Scores are adjusted with the penalised regression, whichever risk model was chosen, so that the
+    adjustment does not depend on the result of a comparison. Where more patients than these gave the average effect, it
+    comes as `averages`: adjusted and unadjusted.
     """
     kind, family, level = setting.outcome, FAMILIES[setting.outcome], config.validation.level
     nuisance = "logistic" if "logistic" in out_of_fold.untreated else selected
@@ -80,15 +85,17 @@ def assess_effect(
         weight=sample.weight,
         exposure=sample.exposure,
     )
-    adjusted = average_effect(scores, kind, level)
-    raw = unadjusted_effect(sample.y, sample.treatment, kind, sample.weight, sample.exposure, level)
+    if averages is None:
+        raw = unadjusted_effect(sample.y, sample.treatment, kind, sample.weight, sample.exposure, level)
+        averages = average_effect(scores, kind, level), raw
+    adjusted, raw = averages
     difference = adjusted.set_index("scale").loc["difference"]
     average = Estimate(value=difference["estimate"], low=difference["low"], high=difference["high"])
-    tests = _tests(sample, columns, setting, modifiers, config, scores, untreated)
+    tests = _tests(sample, columns, setting, config, scores, untreated)
     slopes = {
         learner: best_linear_predictor(scores.effect, effect, level) for learner, effect in out_of_fold.effects.items()
     }
-    verdict = _verdict(tests["relative"], _slope_low(slopes.get(_LEARNER_FOR_TESTS)), config)
+    verdict = _verdict(tests["relative"], _slope_low(slopes[_JUDGED]), config)
     groups = group_effects(scores, untreated, level=level)
     tables = {
         "average_effect": pd.concat(
@@ -98,7 +105,7 @@ def assess_effect(
         "heterogeneity_tests": _test_table(tests),
         "heterogeneity_modifiers": tests["relative"].modifiers,
         "best_linear_predictor": pd.concat(
-            [table.assign(learner=learner) for learner, table in slopes.items()] or [pd.DataFrame()], ignore_index=True
+            [table.assign(learner=learner) for learner, table in slopes.items()], ignore_index=True
         ),
     }
     if kind == "binary":
@@ -106,15 +113,14 @@ def assess_effect(
         limits = (average.low, average.high) if setting.harmful else (-average.high, -average.low)
         need = number_needed_to_treat(average.value if setting.harmful else -average.value, *limits)
         tables["number_needed_to_treat"] = pd.DataFrame([{**need._asdict(), "text": str(need)}])
-    pictures: dict[str, bytes] = {}
-    metrics = {"ate": average, "heterogeneity_p": _p_estimate(tests["relative"].p_value, config.effect.permutations)}
-    if _LEARNER_FOR_TESTS in out_of_fold.effects:
-        effects = out_of_fold.effects[_LEARNER_FOR_TESTS]
-        metrics["autoc"] = _rank_weighted(scores, effects, setting.harmful, config)
-        further, pictures = assess_individual(
-            sample, scores, effects, average, metrics["autoc"], setting, config, title
-        )
-        tables |= further
+    effects = out_of_fold.effects[_JUDGED]
+    metrics = {
+        "ate": average,
+        "heterogeneity_p": _p_estimate(tests["relative"].p_value, config.effect.permutations),
+        "autoc": _rank_weighted(scores, effects, setting.harmful, config),
+    }
+    further, pictures = assess_individual(sample, scores, effects, average, metrics["autoc"], setting, config, title)
+    tables |= further
     figure = plots.group_effects_figure(
         groups,
         average.value,
@@ -124,7 +130,7 @@ def assess_effect(
         level,
     )
     pictures["effects_by_risk"] = plots.to_png(figure)
-    credibility = modifier_credibility(tests["relative"], modifiers, setting)
+    credibility = modifier_credibility(tests["relative"], setting, larger_benefit)
     if len(credibility):
         tables["modifier_credibility"] = credibility
     return EffectAssessment(scores, average, verdict, metrics, tables, pictures)
@@ -134,7 +140,6 @@ def _tests(
     sample: Sample,
     columns: Columns,
     setting: Setting,
-    modifiers: tuple[str, ...],
     config: RunConfig,
     scores: DoublyRobustScores,
     untreated: Floats,
@@ -153,7 +158,7 @@ def _tests(
         ),
         "difference": difference_residual(scores.effect),
     }
-    named = {name: setting.variables[name] for name in modifiers if name in setting.variables}
+    named = {name: setting.variables[name] for name in setting.modifiers}
     specified = LinearDesign.learn({name: columns[name] for name in named}, named)
     matrix = specified.matrix(columns, n)
     directed = {
@@ -161,7 +166,8 @@ def _tests(
         for place, name in enumerate(specified.names)
         if not name.endswith("[missing]")
     }
-    covariates = LinearDesign.learn(columns, setting.variables, spline=setting.spline).matrix(columns, n)
+    # Without curves: the test makes its own steps of each variable.
+    covariates = LinearDesign.learn(columns, setting.variables).matrix(columns, n)
     return {
         name: heterogeneity_test(
             null,
@@ -197,8 +203,8 @@ def _verdict(test: HeterogeneityTest, slope_low: float, config: RunConfig) -> Ve
     )
 
 
-def _slope_low(table: pd.DataFrame | None) -> float:
-    return float("nan") if table is None else float(table.loc[table["term"] == "slope", "low"].to_numpy()[0])
+def _slope_low(table: pd.DataFrame) -> float:
+    return float(table.loc[table["term"] == "slope", "low"].to_numpy()[0])
 
 
 def _rank_weighted(scores: DoublyRobustScores, effects: Floats, harmful: bool, config: RunConfig) -> Estimate:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from il7ml.evaluation.repeated_splits import median_over_splits, split_level
 from il7ml.evaluation.toc import targeting_curve
 from il7ml.family import FAMILIES
 from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import Sample
+from il7ml.models.sample import Sample
 from il7ml.parallel import stream
 
 Floats = NDArray[np.float64]
@@ -109,17 +110,19 @@ def assess_individual(
     return tables, {name: plots.to_png(figure) for name, figure in figures.items()}
 
 
-def modifier_credibility(test: HeterogeneityTest, modifiers: Sequence[str], setting: Setting) -> pd.DataFrame:
+def modifier_credibility(test: HeterogeneityTest, setting: Setting, larger_benefit: Mapping[str, str]) -> pd.DataFrame:
     """Return what ICEMAN's questions on each pre-specified modifier can be answered from numbers.
 
     Parameters
     ----------
     test : HeterogeneityTest
         Of one relative effect for all.
-    modifiers : sequence of str
-        Pre-specified.
     setting : Setting
+    larger_benefit : mapping of str to {'low', 'high'}
+        Where a modifier's benefit was hypothesised to be larger.
     """
+    # Where less of the outcome is the benefit, a larger one at low values is an effect that rises with the variable.
+    signs: dict[str, Literal[-1, 1]] = {"low": 1, "high": -1} if setting.harmful else {"low": -1, "high": 1}
     tried = []
     for label, statistic, p_value in test.modifiers[["modifier", "t", "p_value"]].itertuples(index=False):
         name, _, category = str(label).removesuffix("]").partition("[")
@@ -129,7 +132,8 @@ def modifier_credibility(test: HeterogeneityTest, modifiers: Sequence[str], sett
                 modifier=name,
                 observed=float(statistic),
                 p_value=float(p_value),
-                prespecified=name in modifiers,
+                prespecified=name in setting.modifiers,
+                hypothesised=signs[larger_benefit[name]] if name in larger_benefit else 0,
                 form="continuum" if number else "categories",
                 category=category,
             )

@@ -15,18 +15,24 @@ from il7ml.evaluation.calibration import calibration_curve
 from il7ml.evaluation.decision import decision_curve
 from il7ml.evaluation.risk import risk_metrics
 from il7ml.evaluation.roc import roc_curve
-from il7ml.evaluation.selection import MORE_COMPLEX, Selection, select_model
+from il7ml.evaluation.selection import MORE_COMPLEX, Selection
 from il7ml.family import FAMILIES
-from il7ml.models.catalog import REFERENCE, SIMPLICITY, Setting
-from il7ml.models.crossfit import OutOfFold, Sample
+from il7ml.models.catalog import Setting
+from il7ml.models.choice import choose_by_losses, reference_among
+from il7ml.models.crossfit import OutOfFold
+from il7ml.models.sample import Sample
 from il7ml.parallel import spawn, stream
 from il7ml.result import Candidate
 
 Floats = NDArray[np.float64]
 
 
+#: The name in tables of what is delivered: the model that is chosen, whichever it is.
+PROCEDURE = "procedure"
+
+
 class RiskAssessment(NamedTuple):
-    """The comparison of risk models and the figures of the chosen one."""
+    """The comparison of risk models and the figures of the procedure that ends in the chosen one."""
 
     selected: RiskModelName
     reason: str
@@ -37,9 +43,17 @@ class RiskAssessment(NamedTuple):
 
 
 def assess_risk(
-    sample: Sample, out_of_fold: OutOfFold, setting: Setting, config: RunConfig, title: str
+    sample: Sample,
+    out_of_fold: OutOfFold,
+    setting: Setting,
+    config: RunConfig,
+    title: str,
+    selection: Selection | None = None,
 ) -> RiskAssessment:
     """Judge and choose among the risk models, from predictions for the arm that each patient was in.
+
+    The headline figures are those of the whole procedure: in each fold the model is the one that its training patients
+    chose. The model that all patients choose looks better than it is where it was picked for being good in these folds.
 
     Parameters
     ----------
@@ -49,13 +63,13 @@ def assess_risk(
     config : RunConfig
     title : str
         What the figures are about.
+    selection : Selection, optional
+        A choice that was made already, on more patients than these.
     """
     kind, family = setting.outcome, FAMILIES[setting.outcome]
     factual = {name: out_of_fold.factual(name, sample.treatment) for name in out_of_fold.untreated}
     losses = {name: family.loss(sample.y, predicted, sample.exposure) for name, predicted in factual.items()}
-    order = [name for name in SIMPLICITY if name in factual]
-    reference = REFERENCE if REFERENCE in factual else order[0]
-    selection = select_model(losses, order, reference, sample.weight)
+    selection = choose_by_losses(losses, sample.weight) if selection is None else selection
     bootstrap, level = config.validation.bootstrap, config.validation.level
     metrics = {
         name: risk_metrics(
@@ -69,18 +83,23 @@ def assess_risk(
             rng=np.random.default_rng(seed),
         )
         for (name, predicted), seed in zip(
-            factual.items(), spawn(stream(config.seed, "risk metrics"), len(factual)), strict=True
+            {**factual, PROCEDURE: out_of_fold.chosen(sample.treatment)}.items(),
+            spawn(stream(config.seed, "risk metrics"), len(factual) + 1),
+            strict=True,
         )
     }
     name = next(model for model in config.models if model == selection.name)
-    mean = factual[name].mean(axis=0)
-    if name == "prevalence":
+    mean = out_of_fold.chosen(sample.treatment).mean(axis=0)
+    if out_of_fold.choices().get("prevalence") == 1:
         # The event rate differs a little between folds; what is assessed is one rate an arm.
         mean = np.where(sample.treatment == 1, *(mean[sample.treatment == arm].mean() for arm in (1, 0)))
     calibration = calibration_curve(sample.y, mean, kind, weight=sample.weight, exposure=sample.exposure, level=level)
     tables = {
         "risk_metrics": pd.concat([table.assign(model=model) for model, table in metrics.items()], ignore_index=True),
         "risk_selection": selection.table,
+        "risk_choices": pd.DataFrame(
+            [{"model": model, "cross_validation": share} for model, share in out_of_fold.choices().items()]
+        ),
         "calibration_curve": calibration.curve,
         "calibration_groups": calibration.groups,
         "calibration_summary": pd.DataFrame(
@@ -94,15 +113,16 @@ def assess_risk(
     }
     if kind == "binary":
         untreated = {model: predicted.mean(axis=0) for model, predicted in out_of_fold.untreated.items()}
-        tables |= _binary_tables(sample, untreated, name, config)
+        risk = out_of_fold.chosen(0).mean(axis=0)
+        tables |= _binary_tables(sample, untreated, risk, out_of_fold.choices(), config)
         where = f"control arm, {title}"
         figures["roc"] = plots.roc_figure(tables["roc_curve"], texts.MODEL_LABELS, f"ROC curves: {where}")
         figures["decision_curve"] = plots.decision_curve_figure(tables["decision_curve"], f"Decision curve: {where}")
-    candidates = tuple(Candidate(model, estimates(table), model == name) for model, table in metrics.items())
+    candidates = tuple(Candidate(model, estimates(metrics[model]), model == name) for model in factual)
     return RiskAssessment(
         selected=name,
-        reason=_selection_reason(selection, reference),
-        metrics=estimates(metrics[name]),
+        reason=_selection_reason(selection, reference_among(config.models)),
+        metrics=estimates(metrics[PROCEDURE]),
         candidates=candidates,
         tables=tables,
         figures={key: plots.to_png(figure) for key, figure in figures.items()},
@@ -110,7 +130,11 @@ def assess_risk(
 
 
 def _binary_tables(
-    sample: Sample, untreated: dict[str, Floats], selected: RiskModelName, config: RunConfig
+    sample: Sample,
+    untreated: dict[str, Floats],
+    risk: Floats,
+    choices: dict[str, float],
+    config: RunConfig,
 ) -> dict[str, pd.DataFrame]:
     """Return ROC and decision curves in the control arm, where nobody profits from knowing who was treated."""
     known = (sample.weight > 0) & (sample.treatment == 0)
@@ -124,9 +148,9 @@ def _binary_tables(
     thresholds = np.array(config.validation.thresholds)
     if thresholds.size < 1:
         thresholds = np.round(np.linspace(0.02, min(0.98, max(2 * prevalence, 0.1)), 40), 4)
-    risk = untreated[selected][known]
-    models = {"risk model": np.full(y.size, risk.mean()) if selected == "prevalence" else risk}
-    if selected != "lymphocyte" and "lymphocyte" in untreated:
+    risk = risk[known]
+    models = {"risk model": np.full(y.size, risk.mean()) if choices.get("prevalence") == 1 else risk}
+    if choices.get("lymphocyte", 1) < 1:
         models["lymphocyte count alone"] = untreated["lymphocyte"][known]
     decisions = decision_curve(
         y,
@@ -154,8 +178,8 @@ def _selection_reason(selection: Selection, reference: str) -> str:
             f"difference; {why}."
         )
     return (
-        f"{smallest} has the smallest out-of-fold loss, but is not clearly better than "
-        f"{texts.MODEL_LABELS[reference]}, which {chosen} beats."
+        f"{smallest} has the smallest out-of-fold loss, but is not clearly better than {chosen}, which beats "
+        f"{texts.MODEL_LABELS[reference]}."
     )
 
 

@@ -12,13 +12,13 @@ from il7ml.evaluation.sample_size import sample_size
 from il7ml.features.columns import Columns
 from il7ml.features.design import LinearDesign
 from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import Sample
+from il7ml.models.sample import Sample
 
 Floats = NDArray[np.float64]
 
 
 class SizeVerdict(NamedTuple):
-    """Whether the data suffice for a regression on all features.
+    """Whether the data suffice for a regression on all features and the treatment arm.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class SizeVerdict(NamedTuple):
 
 
 def sample_size_verdict(setting: Setting, sample: Sample, columns: Columns) -> SizeVerdict:
-    """Hold the data against the criteria for a regression on all features.
+    """Hold the data against the criteria for a regression on all features and the treatment arm.
 
     Parameters
     ----------
@@ -49,9 +49,10 @@ def sample_size_verdict(setting: Setting, sample: Sample, columns: Columns) -> S
     if setting.outcome != "binary":
         return SizeVerdict("not assessed: the criteria used are for yes-or-no outcomes.", pd.DataFrame(), False)
     design = LinearDesign.learn(columns, setting.variables, spline=setting.spline)
-    size = sample_size(int(known.sum()), int(sample.y[known].sum()), len(design.owners))
+    size = sample_size(int(known.sum()), int(sample.y[known].sum()), len(design.owners) + 1)
     text = (
         f"{'sufficient' if size.sufficient else 'too small'}: {size.n} patients with {size.events} events for "
-        f"{size.parameters} parameters, {size.required} needed (expected shrinkage {size.expected_shrinkage:.2f})."
+        f"{size.parameters} parameters (the treatment arm is one), "
+        f"{size.required} needed (expected shrinkage {size.expected_shrinkage:.2f})."
     )
     return SizeVerdict(text, size.frame(), size.required > 2 * size.n)

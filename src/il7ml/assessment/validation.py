@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from il7ml.assessment.risk import estimates
+from il7ml.assessment.risk import PROCEDURE, estimates
 from il7ml.bundle import Estimate
 from il7ml.config import RiskModelName, RunConfig
 from il7ml.data.cohort import Cohort
@@ -22,8 +22,9 @@ from il7ml.evaluation.learning_curve import learning_curve
 from il7ml.evaluation.missingness import missingness_audit
 from il7ml.evaluation.performance_groups import age_groups, performance_by_group
 from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import OutOfFold, Sample
+from il7ml.models.crossfit import OutOfFold
 from il7ml.models.resampled import Resampled
+from il7ml.models.sample import Sample
 from il7ml.parallel import spawn, stream
 
 Floats = NDArray[np.float64]
@@ -37,7 +38,8 @@ class Validation(NamedTuple):
     Attributes
     ----------
     corrected : dict of str to dict of str to Estimate
-        Each model's figures in new patients of the same kind, by metric name ending in ``_corrected``.
+        Figures in new patients of the same kind, by metric name ending in ``_corrected``: each model's and those of the
+        whole procedure.
     tables : dict of str to DataFrame
     """
 
@@ -53,7 +55,10 @@ def validate_models(
     selected: RiskModelName,
     config: RunConfig,
 ) -> Validation:
-    """Correct each model's figures for having seen its patients, and show how stable the chosen one is.
+    """Correct figures for having seen their patients, and show how stable the delivered model is.
+
+    Folds and bootstrap samples choose their model anew, so that the procedure's figures and its instability hold what
+    the choice adds.
 
     Parameters
     ----------
@@ -67,14 +72,18 @@ def validate_models(
     """
     kind, level = setting.outcome, config.validation.level
     factual = {name: out_of_fold.factual(name, sample.treatment) for name in out_of_fold.untreated}
-    seeds = spawn(stream(config.seed, "corrected metrics"), len(factual))
+    apparent = {name: resampled.apparent(name, sample.treatment) for name in factual}
+    refits = {name: resampled.refits(name, sample.treatment) for name in factual}
+    apparent[PROCEDURE], refits[PROCEDURE] = apparent[selected], resampled.chosen(sample.treatment)
+    seeds = spawn(stream(config.seed, "corrected metrics"), len(refits))
     frames, corrected = [], {}
-    for (name, predicted), seed in zip(factual.items(), seeds, strict=True):
+    validated = {**factual, PROCEDURE: out_of_fold.chosen(sample.treatment)}
+    for (name, predicted), seed in zip(validated.items(), seeds, strict=True):
         table = corrected_metrics(
             sample.y,
             kind,
-            apparent=resampled.apparent(name, sample.treatment),
-            refits=resampled.refits(name, sample.treatment),
+            apparent=apparent[name],
+            refits=refits[name],
             counts=resampled.counts,
             out_of_fold=predicted,
             weight=sample.weight,
@@ -88,7 +97,7 @@ def validate_models(
     tables = {"risk_corrected": pd.concat(frames, ignore_index=True)}
     thresholds = _thresholds(sample, config) if kind == "binary" else ()
     stability = prediction_instability(
-        resampled.untreated[selected][0], resampled.untreated[selected][1:], thresholds=thresholds, level=level
+        resampled.untreated[selected][0], resampled.chosen(0), thresholds=thresholds, level=level
     )
     tables["risk_instability"] = stability.groups.assign(
         overall=stability.mean_absolute_prediction_error, models=stability.models
@@ -126,7 +135,7 @@ def _thresholds(sample: Sample, config: RunConfig) -> tuple[float, ...]:
 def group_tables(
     sample: Sample, predicted: Floats, cohort: Cohort, setting: Setting, level: float
 ) -> dict[str, pd.DataFrame]:
-    """Return the chosen model's performance by sex, age, site and respiratory support, where the study has them.
+    """Return performance by sex, age, site and respiratory support, where the study has them.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from il7ml.evaluation.benefit_calibration import BenefitCalibration, benefit_cal
 from il7ml.evaluation.calibration import Calibration, calibration_curve
 from il7ml.evaluation.clan import classification_analysis
 from il7ml.evaluation.comparison import compare_models
+from il7ml.evaluation.corrected import corrected_metrics
 from il7ml.evaluation.crps import negative_binomial_crps, normal_crps, poisson_crps
 from il7ml.evaluation.decision import decision_curve
 from il7ml.evaluation.effect_calibration import best_linear_predictor, group_effects
@@ -68,6 +69,7 @@ __all__ = [
     "calibration_instability",
     "classification_analysis",
     "compare_models",
+    "corrected_metrics",
     "decision_curve",
     "difference_residual",
     "doubly_robust_scores",

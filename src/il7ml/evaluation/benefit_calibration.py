@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 from scipy.special import stdtrit
 
+from il7ml.evaluation.checks import as_numbers, check_count
 from il7ml.evaluation.effect_calibration import best_linear_predictor
 from il7ml.evaluation.outcome import as_repeats
 from il7ml.evaluation.quantile_groups import quantile_groups
@@ -88,7 +89,8 @@ def benefit_calibration(
     >>> result.groups[["predicted", "observed"]].round(2).to_numpy().tolist()
     [[0.05, 0.05], [0.25, 0.35]]
     """
-    repeats = as_repeats(benefit, np.shape(benefit)[-1], "benefit")
+    check_count(groups, 1, "groups")
+    repeats = as_repeats(benefit, np.atleast_1d(as_numbers(benefit, "benefit")).shape[-1], "benefit")
     scores = as_repeats(benefit_scores, repeats.shape[1], "benefit_scores").mean(axis=0)
     within = split_level(level, len(repeats))
     first, last = np.quantile(repeats, [0.01, 0.99], axis=1).mean(axis=1)

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaincinv, ndtri, stdtrit
 
+from il7ml.evaluation.checks import check_count, check_level
 from il7ml.evaluation.outcome import Outcome, as_outcome, as_repeats
 from il7ml.evaluation.quantile_groups import quantile_groups
 from il7ml.evaluation.weighted_glm import fit_weighted
@@ -96,7 +97,9 @@ def calibration_curve(
     ([0.25, 0.75], 0.0)
     """
     outcome = as_outcome(y, kind, weight, exposure)
-    values = as_repeats(predicted, outcome.y.size).mean(axis=0)
+    values = as_repeats(predicted, outcome.y.size, kind=kind).mean(axis=0)
+    check_level(level)
+    check_count(groups, 1, "groups")
     known = outcome.weight > 0
     outcome, values = Outcome(*(column[known] for column in outcome)), values[known]
     family = FAMILIES[kind]

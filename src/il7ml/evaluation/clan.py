@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
-from il7ml.errors import InputError
+from il7ml.evaluation.checks import check_count
 from il7ml.evaluation.outcome import as_repeats
 from il7ml.evaluation.quantile_groups import quantile_groups
 from il7ml.evaluation.repeated_splits import median_over_splits, split_level
@@ -81,8 +81,7 @@ def classification_analysis(
     >>> table[["variable", "category", "first", "last"]].to_numpy().tolist()
     [['age', '', 55.0, 75.0], ['sex', 'f', 0.5, 1.0], ['sex', 'm', 0.5, 0.0]]
     """
-    if groups < 2:
-        raise InputError(f"groups: expected at least 2 to compare, got {groups}.")
+    check_count(groups, 2, "groups")
     repeats = as_repeats(effect, len(baseline), "effect")
     measured = list(_measured(baseline))
     within = split_level(level, len(repeats))

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import as_numbers, check_level
 from il7ml.evaluation.influence import Estimate, auroc, average, mean, net_benefit, root_mean_squared_error
 from il7ml.evaluation.outcome import Outcome, as_outcome, as_repeats
 from il7ml.family import FAMILIES, Kind
@@ -74,14 +75,15 @@ def compare_models(
     ['auroc', 0.75, 0.5, 0.25]
     """
     outcome = as_outcome(y, kind, weight, exposure)
-    cuts = np.unique(np.asarray(thresholds, dtype=float))
+    check_level(level)
+    cuts = np.unique(as_numbers(thresholds, "thresholds"))
     if cuts.size and (kind != "binary" or not ((cuts > 0) & (cuts < 1)).all()):
         raise InputError(
             "thresholds: expected risks strictly between 0 and 1, and only for a binary outcome. "
             "Give such as 0.1, 0.2, 0.3, or none."
         )
     measures = [
-        _measures(kind, outcome, as_repeats(predicted, outcome.y.size, name), cuts)
+        _measures(kind, outcome, as_repeats(predicted, outcome.y.size, name, kind), cuts)
         for name, predicted in (("first", first), ("second", second))
     ]
     rows = []

@@ -115,8 +115,8 @@ def corrected_metrics(
     """
     outcome = as_outcome(y, kind, weight, exposure)
     n = outcome.y.size
-    whole, drawn = as_repeats(apparent, n, "apparent")[0], as_repeats(counts, n, "counts")
-    models, folded = as_repeats(refits, n, "refits"), as_repeats(out_of_fold, n, "out_of_fold")
+    whole, drawn = as_repeats(apparent, n, "apparent", kind)[0], as_repeats(counts, n, "counts", "count")
+    models, folded = as_repeats(refits, n, "refits", kind), as_repeats(out_of_fold, n, "out_of_fold", kind)
     if len(models) != len(drawn) or len(models) < 2:
         raise InputError(
             f"refits: expected at least two, each with its counts, got {len(models)} and {len(drawn)} rows of counts. "

@@ -13,6 +13,7 @@ from scipy import stats
 from scipy.special import hyp2f1, ive
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import as_numbers, check_range, check_together
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +46,9 @@ def poisson_crps(y: ArrayLike, mean: ArrayLike) -> Floats:
     >>> poisson_crps([0, 3], [0.5, 0.5]).round(4).tolist()
     [0.1632, 2.167]
     """
-    y, mean = np.asarray(y, dtype=float), np.asarray(mean, dtype=float)
+    y, mean = as_numbers(y, "y"), as_numbers(mean, "mean")
+    check_together((y, mean), "y, mean")
+    check_range(mean, "count", "mean")
     distribution = stats.poisson(mean)
     # Half the expected distance between two independent counts.
     spread = mean * (ive(0, 2 * mean) + ive(1, 2 * mean))
@@ -83,7 +86,10 @@ def negative_binomial_crps(y: ArrayLike, mean: ArrayLike, dispersion: ArrayLike)
     >>> negative_binomial_crps([0, 3], [0.5, 0.5], 1.0).round(4).tolist()
     [0.125, 2.162]
     """
-    y, mean, dispersion = np.broadcast_arrays(*(np.asarray(values, dtype=float) for values in (y, mean, dispersion)))
+    columns = as_numbers(y, "y"), as_numbers(mean, "mean"), as_numbers(dispersion, "dispersion")
+    check_together(columns, "y, mean, dispersion")
+    check_range(columns[1], "count", "mean")
+    y, mean, dispersion = np.broadcast_arrays(*columns)
     if not (dispersion >= 0).all():
         raise InputError("dispersion: expected numbers of 0 or more. Use 0 for Poisson distributions.")
     size = 1 / np.maximum(dispersion, _SMALLEST_DISPERSION)
@@ -123,7 +129,8 @@ def normal_crps(y: ArrayLike, mean: ArrayLike, std_dev: ArrayLike) -> Floats:
     >>> normal_crps([0.0, 2.0], [0.0, 0.0], 1.0).round(4).tolist()
     [0.2337, 1.4528]
     """
-    y, mean, std_dev = (np.asarray(values, dtype=float) for values in (y, mean, std_dev))
+    y, mean, std_dev = as_numbers(y, "y"), as_numbers(mean, "mean"), as_numbers(std_dev, "std_dev")
+    check_together((y, mean, std_dev), "y, mean, std_dev")
     if not (std_dev > 0).all():
         raise InputError("std_dev: expected numbers above 0. Estimate it from residuals of patients not fitted to.")
     z = (y - mean) / std_dev

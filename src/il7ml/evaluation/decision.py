@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import as_numbers
 from il7ml.evaluation.outcome import as_outcome, as_repeats
 from il7ml.evaluation.resampling import percentile_interval, resampling_counts
 
@@ -60,7 +61,8 @@ def decision_curve(
     Raises
     ------
     InputError
-        If a threshold is not strictly between 0 and 1, or the arrays do not fit together.
+        If a threshold is not strictly between 0 and 1, the arrays do not fit together or hold no risks, or `bootstrap`
+        or `level` cannot be.
 
     References
     ----------
@@ -77,10 +79,10 @@ def decision_curve(
     """
     outcome = as_outcome(y, "binary", weight)
     n = outcome.y.size
-    cuts = np.unique(np.asarray(thresholds, dtype=float))
+    cuts = np.unique(as_numbers(thresholds, "thresholds"))
     if cuts.size == 0 or not ((cuts > 0) & (cuts < 1)).all():
         raise InputError("thresholds: expected risks strictly between 0 and 1. Give such as 0.1, 0.2, 0.3.")
-    strategies = {name: as_repeats(risks, n, name) for name, risks in predicted.items()}
+    strategies = {name: as_repeats(risks, n, name, "binary") for name, risks in predicted.items()}
     # Risks of 1 and 0 stand for treated and untreated at every threshold.
     strategies |= {name: as_repeats(rule, n, name).astype(bool) * 1.0 for name, rule in (rules or {}).items()}
     strategies |= {TREAT_ALL: np.ones((1, n)), TREAT_NONE: np.zeros((1, n))}

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
+from il7ml.evaluation.checks import as_numbers, check_count, check_level
 from il7ml.evaluation.effects import DoublyRobustScores
 from il7ml.evaluation.outcome import as_repeats
 from il7ml.evaluation.quantile_groups import quantile_groups
@@ -52,7 +53,8 @@ def best_linear_predictor(effect_scores: ArrayLike, effect: ArrayLike, level: fl
     >>> table["estimate"].round(2).tolist()
     [0.38, 1.5]
     """
-    effect = as_repeats(effect, np.shape(effect)[-1], "effect")
+    check_level(level)
+    effect = as_repeats(effect, np.atleast_1d(as_numbers(effect, "effect")).shape[-1], "effect")
     scores = np.broadcast_to(as_repeats(effect_scores, effect.shape[1], "effect_scores"), effect.shape)
     repeats = len(effect)
     rate = (1 - level) / (2 if repeats > 1 else 1)
@@ -96,6 +98,8 @@ def group_effects(scores: DoublyRobustScores, ranking: ArrayLike, groups: int = 
     >>> group_effects(scores, untreated, groups=2)[["group", "n", "effect"]].round(2).to_numpy().tolist()
     [[1.0, 2.0, 0.0], [2.0, 2.0, -0.15]]
     """
+    check_level(level)
+    check_count(groups, 1, "groups")
     n = scores.effect.size
     values = as_repeats(ranking, n, "ranking").mean(axis=0)
     group = quantile_groups(values, groups)

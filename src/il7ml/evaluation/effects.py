@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 from il7ml.errors import InputError
-from il7ml.family import Kind
+from il7ml.evaluation.checks import as_arms, as_numbers, as_vector, check_level
+from il7ml.evaluation.outcome import as_outcome
+from il7ml.family import Kind, family_of
 
 Floats = NDArray[np.float64]
 
@@ -82,7 +84,8 @@ def doubly_robust_scores(
     untreated, treated : array-like of shape (n,)
         Out-of-fold predicted risk, rate or mean without and with treatment.
     weight : array-like of shape (n,), optional
-        Inverse probability that the outcome is observed; 0 where it is not.
+        Inverse probability that the outcome is observed, up to a factor; 0 where it is not. Within an arm weights are
+        brought to a sum of its number of patients (Hájek's form), so that only their proportions count.
     exposure : array-like of shape (n,), optional
         Time at risk, for counts; scores are then rates per unit of it.
 
@@ -93,7 +96,8 @@ def doubly_robust_scores(
     Raises
     ------
     InputError
-        If a probability of treatment is not strictly between 0 and 1.
+        If a probability of treatment is not strictly between 0 and 1, the arms are not 0 and 1, or arrays do not fit
+        together or hold what they cannot.
 
     References
     ----------
@@ -106,20 +110,24 @@ def doubly_robust_scores(
     >>> scores.treated.tolist(), scores.untreated.tolist()
     ([1.5, 0.5], [0.5, -0.5])
     """
-    y, treatment = np.asarray(y, dtype=float), np.asarray(treatment)
-    propensity = np.broadcast_to(np.asarray(propensity, dtype=float), y.shape)
+    y, weight, exposure = as_outcome(y, "continuous" if exposure is None else "count", weight, exposure)
+    propensity = as_numbers(propensity, "propensity")
+    propensity = as_vector(np.full(y.size, propensity) if propensity.ndim == 0 else propensity, y.size, "propensity")
     if not ((propensity > 0) & (propensity < 1)).all():
         raise InputError(
             "propensity: expected probabilities strictly between 0 and 1, got others. Trim it or check the allocation."
         )
-    weight = np.ones_like(y) if weight is None else np.asarray(weight, dtype=float)
-    exposure = np.ones_like(y) if exposure is None else np.asarray(exposure, dtype=float)
+    treatment = as_arms(treatment, y.size)
     known = weight > 0
     arms = []
-    for arm, probability, mean in ((0, 1 - propensity, untreated), (1, propensity, treated)):
-        score = np.array(mean, dtype=float)
+    for arm, probability, mean, name in (
+        (0, 1 - propensity, untreated, "untreated"),
+        (1, propensity, treated, "treated"),
+    ):
+        score = as_vector(mean, y.size, name).copy()
         rows = known & (treatment == arm)
-        share = weight[rows] / probability[rows]
+        scale = (treatment == arm).sum() / weight[rows].sum() if rows.any() else 1.0
+        share = scale * weight[rows] / probability[rows]
         residual = share * (y[rows] - exposure[rows] * score[rows])
         # Exposure after randomisation can differ between arms, hence the mean within the arm.
         score[rows] += residual * (share.sum() / (share @ exposure[rows]))
@@ -149,6 +157,11 @@ def average_effect(
         Columns scale, estimate, std_error, low, high, p_value; a row a scale. For ratios `std_error` is that of the
         logarithm (delta method). A ratio is NaN where an adjusted mean is outside its range.
 
+    Raises
+    ------
+    InputError
+        If `kind` or `level` cannot be, there is one patient, or `clusters` does not fit.
+
     References
     ----------
     FDA, Adjusting for Covariates in Randomized Clinical Trials, 2023. Zeileis, Köll and Graham, J Stat Softw 2020;95:1,
@@ -162,12 +175,17 @@ def average_effect(
     >>> average_effect(scores, "binary").set_index("scale")["estimate"].round(3).to_dict()
     {'difference': -0.1, 'ratio': 0.778, 'odds_ratio': 0.658}
     """
+    _check_scale(kind, level)
     arms = np.column_stack([scores.untreated, scores.treated])
     n = len(arms)
+    if n < 2:
+        raise InputError(f"scores: expected at least two patients, got {n}. An effect needs both arms.")
     centred, units = arms - arms.mean(axis=0), n
     degrees = np.inf
     if clusters is not None:
         codes, sites = pd.factorize(np.asarray(clusters))
+        if codes.shape != (n,) or (codes < 0).any():
+            raise InputError(f"clusters: expected a site for each of {n} patients, got others. Give each patient one.")
         units = len(sites)
         if units < 2:
             raise InputError("clusters: expected at least two sites, got one. Leave clusters out.")
@@ -202,17 +220,25 @@ def unadjusted_effect(
         Columns scale, estimate, std_error, low, high, p_value. Variances are robust: for risks the binomial one, for
         means that of Welch, for rates one that allows for overdispersion.
 
+    Raises
+    ------
+    InputError
+        If the arrays do not fit together (see `as_outcome`), the arms are not 0 and 1, an arm has nobody to compare, or
+        `kind` or `level` cannot be.
+
     Examples
     --------
     >>> unadjusted_effect([1, 0, 0, 0, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0], "binary")["estimate"].round(3).tolist()
     [-0.25, 0.5, 0.333]
     """
-    y, treatment = np.asarray(y, dtype=float), np.asarray(treatment)
-    weight = np.ones_like(y) if weight is None else np.asarray(weight, dtype=float)
-    exposure = np.ones_like(y) if exposure is None else np.asarray(exposure, dtype=float)
+    _check_scale(kind, level)
+    y, weight, exposure = as_outcome(y, kind, weight, exposure)
+    treatment = as_arms(treatment, y.size)
     means, variances = [], []
     for arm in (0, 1):
         rows = (treatment == arm) & (weight > 0)
+        if rows.sum() < (2 if kind == "continuous" else 1):
+            raise InputError(f"treatment: too few patients with a known outcome in arm {arm} to compare. Check both.")
         w, observed, time = weight[rows], y[rows], exposure[rows]
         mean = w @ observed / (w @ time)
         correction = w.size / (w.size - 1) if kind == "continuous" else 1.0
@@ -244,7 +270,13 @@ def number_needed_to_treat(difference: float, low: float, high: float) -> Number
     >>> str(number_needed_to_treat(-0.1, -0.25, 0.05))
     'NNTB 10.0 (NNTB 4.0 to ∞ to NNTH 20.0)'
     """
-    return NumberNeeded(*(-1 / value if value else np.inf for value in (difference, low, high)))
+    ends = [float(as_numbers(value, "difference")) for value in (difference, low, high)]
+    return NumberNeeded(*(-1 / value if value else np.inf for value in ends))
+
+
+def _check_scale(kind: Kind, level: float) -> None:
+    family_of(kind)
+    check_level(level)
 
 
 def _number(value: float) -> str:

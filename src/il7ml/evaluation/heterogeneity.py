@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import block_diag
 
 from il7ml.evaluation.outcome import as_outcome, as_repeats
 from il7ml.evaluation.weighted_glm import fit_weighted
@@ -22,6 +23,15 @@ Floats = NDArray[np.float64]
 # Beyond this many patients permuted statistics are as good as normal, and are drawn from that limit.
 _LARGE = 5000
 _BLOCK = 2**18
+# Numbers that subgroups of all covariates may take; with more patients times subgroups they are left out.
+_MOST = 5 * 10**7
+# Prior variance of a direction's t under the alternative, which has variance 1 under the hypothesis: differences worth
+# finding have a t of about 3.
+_PRIOR_VARIANCE = 9.0
+# Prior share of each kind of direction; modifiers with the risk and all covariates with the risk weigh the same.
+_SHARES = {"linear": 0.2, "side": 0.05, "subgroup": 0.65, "risk": 0.1}
+# Where continuous variables are cut: nobody knows where a threshold lies, and cuts near each other cost little.
+_CUTS = tuple(k / 10 for k in range(2, 9))
 
 
 class NullResidual(NamedTuple):
@@ -46,9 +56,10 @@ class HeterogeneityTest(NamedTuple):
     Attributes
     ----------
     p_value : float
-        Omnibus P, of the smaller of the next two.
+        Omnibus P: of the next two's mean evidence, of the second alone where there are no modifiers.
     p_directed, p_flexible : float
-        P over the modifiers and the risk, and over all covariates; NaN where there are none.
+        P over directions made of the modifiers, and over those made of all covariates, the risk being among both; NaN
+        where nothing varies.
     modifiers : DataFrame
         Columns modifier, t, p_value (two-sided), p_holm. A modifier without variation has NaN.
     """
@@ -151,10 +162,12 @@ def heterogeneity_test(
     """Test a null hypothesis on the treatment effect against pre-specified and open-ended alternatives.
 
     Each direction z gives ``t = sum z r / sqrt(sum z^2 r^2)``, with z centred such that an error in the hypothesis's
-    parameter cancels. The directed statistic is the largest ``|t|`` over modifiers and risk, the flexible one the sum
-    of ``t^2`` over covariates, the omnibus the smaller of their P values. All are calibrated by the same permutations
-    of the residuals; studentised, these hold their size under unequal variances too. Above 5,000 patients the
-    statistics are drawn from their joint normal limit instead.
+    parameter cancels. Directions are variables, sides of their quantiles, subgroups (such a side within a level of a
+    binary variable, or a cell of two binary ones) and the predicted risk. Each gives a Bayes factor, the likelihood of
+    its t if that varies about 0 by more than chance to its likelihood if not; the statistic is their weighted mean,
+    which looks in all directions at once without asking any to stand out from all others. It is calibrated by
+    permutations of the residuals, the same for all directions; studentised, these hold their size under unequal
+    variances too. Above 5,000 patients the statistics are drawn from their joint normal limit instead.
 
     Parameters
     ----------
@@ -164,7 +177,8 @@ def heterogeneity_test(
     risk : array-like of shape (n,)
         Out-of-fold predicted risk without treatment, best on the link scale.
     covariates : array-like of shape (n, p)
-        Open-ended directions, on any scale; NaN is replaced by the mean. p may be 0.
+        What open-ended directions are made of, on any scale; NaN is replaced by the mean. p may be 0. Where patients
+        times subgroups would be more than 5e7 numbers, subgroups are left out.
     permutations : int
         Permutations; the smallest possible P is 1 / (permutations + 1).
     rng : Generator
@@ -175,9 +189,9 @@ def heterogeneity_test(
 
     References
     ----------
-    Janssen, Stat Probab Lett 1997;36:9, doi 10.1016/S0167-7152(97)00043-6. Chung and Romano, Ann Stat 2013;41:484,
-    doi 10.1214/13-AOS1090. Westfall and Young, Resampling-Based Multiple Testing, 1993 (smallest P). Holm, Scand J Stat
-    1979;6:65.
+    Andrews and Ploberger, Econometrica 1994;62:1383, doi 10.2307/2951753 (average likelihood ratios). Janssen, Stat
+    Probab Lett 1997;36:9, doi 10.1016/S0167-7152(97)00043-6. Chung and Romano, Ann Stat 2013;41:484,
+    doi 10.1214/13-AOS1090. Holm, Scand J Stat 1979;6:65.
 
     Examples
     --------
@@ -189,10 +203,12 @@ def heterogeneity_test(
     True
     """
     residual = np.asarray(null.residual, dtype=float)
-    directed = np.column_stack([*(np.asarray(column, dtype=float) for column in modifiers.values()), np.asarray(risk)])
-    count = directed.shape[1]
-    directions = np.column_stack([directed, np.asarray(covariates, dtype=float).reshape(residual.size, -1)])
+    n, count = residual.size, len(modifiers)
+    named = np.array([np.asarray(column, dtype=float) for column in modifiers.values()]).reshape(count, n).T
+    parts = [_directions(each, np.asarray(risk, dtype=float)) for each in (named, _matrix(covariates, n))]
+    directions = np.column_stack([part.values for part in parts])
     varies = np.nanmax(directions, axis=0, initial=-np.inf) - np.nanmin(directions, axis=0, initial=np.inf) > 1e-12
+    weights = block_diag(*(part.weight for part in parts))[:, varies]
     directions = directions[:, varies]
     centred = _centred(directions, null.gradient)
     observed = _studentised(residual[None, :], centred)
@@ -202,21 +218,71 @@ def heterogeneity_test(
         else _normal(residual, centred, permutations, rng)
     )
     statistics = np.vstack([observed, resampled])
-    split = int(varies[:count].sum())
-    parts = [
-        _p_values(np.abs(statistics[:, :split]).max(axis=1, initial=0)) if split else None,
-        _p_values((statistics[:, split:] ** 2).sum(axis=1)) if split < statistics.shape[1] else None,
-    ]
-    present = [part for part in parts if part is not None]
-    omnibus = float(_p_values(-np.min(present, axis=0))[0]) if present else np.nan
+    evidence = [_bayes_factors(statistics) @ (weight / weight.sum()) if weight.any() else None for weight in weights]
+    directed, flexible = (np.nan if part is None else float(_p_values(part)[0]) for part in evidence)
+    counted = [part for part in (evidence if count else evidence[1:]) if part is not None]
+    omnibus = float(_p_values(np.mean(counted, axis=0))[0]) if counted else np.nan
+    shown = varies[:count]
     t, p_value = np.full(count, np.nan), np.full(count, np.nan)
-    t[varies[:count]] = observed[0, :split]
-    p_value[varies[:count]] = [_p_values(np.abs(column))[0] for column in statistics[:, :split].T]
-    table = pd.DataFrame(
-        {"modifier": list(modifiers), "t": t[:-1], "p_value": p_value[:-1], "p_holm": _holm(p_value[:-1])}
-    )
-    directed_p, flexible_p = (np.nan if part is None else float(part[0]) for part in parts)
-    return HeterogeneityTest(omnibus, directed_p, flexible_p, table)
+    t[shown] = observed[0, : shown.sum()]
+    p_value[shown] = [_p_values(np.abs(column))[0] for column in statistics[:, : shown.sum()].T]
+    table = pd.DataFrame({"modifier": list(modifiers), "t": t, "p_value": p_value, "p_holm": _holm(p_value)})
+    return HeterogeneityTest(omnibus, directed, flexible, table)
+
+
+class _Directions(NamedTuple):
+    """Directions, shape (n, d), the columns themselves first, and the prior share of each, shape (d,)."""
+
+    values: Floats
+    weight: Floats
+
+
+def _directions(columns: Floats, risk: Floats) -> _Directions:
+    """Return what can be made of columns of shape (n, p), and the risk of shape (n,)."""
+    binary = np.array([np.unique(column[~np.isnan(column)]).size <= 2 for column in columns.T], dtype=bool)
+    sides = _sides(columns[:, ~binary])
+    levels = _first_level(columns[:, binary])
+    groups = levels.shape[1] * (2 * sides.shape[1] + 2 * (levels.shape[1] - 1)) * len(columns)
+    kinds = {
+        "linear": columns,
+        "side": sides[:, : sides.shape[1] // 2],
+        "subgroup": _subgroups(levels, sides) if groups <= _MOST else columns[:, :0],
+        "risk": risk[:, None],
+    }
+    shares = [np.full(part.shape[1], _SHARES[kind] / max(part.shape[1], 1)) for kind, part in kinds.items()]
+    return _Directions(np.column_stack(list(kinds.values())), np.concatenate(shares))
+
+
+def _sides(columns: Floats) -> Floats:
+    """Return, for each cut of each column, who lies below; then who does not."""
+    cuts = np.nanquantile(columns, _CUTS, axis=0) if columns.size else np.empty((len(_CUTS), 0))
+    below = np.column_stack([np.where(np.isnan(columns), np.nan, columns < cut) for cut in cuts])
+    return np.column_stack([below, 1 - below])
+
+
+def _first_level(columns: Floats) -> Floats:
+    """Return who has the lower of each column's values."""
+    return np.where(np.isnan(columns), np.nan, columns == np.nanmin(columns, axis=0, initial=np.inf))
+
+
+def _subgroups(levels: Floats, sides: Floats) -> Floats:
+    """Return each side within each level, and the cells of each two columns of levels."""
+    found = [levels[:, :0]]
+    for place in range(levels.shape[1]):
+        further = levels[:, place + 1 :]
+        for level in (levels[:, [place]], 1 - levels[:, [place]]):
+            found += [level * sides, level * further, level * (1 - further)]
+    return np.column_stack(found)
+
+
+def _bayes_factors(t: Floats) -> Floats:
+    """Return how much likelier each t is with the prior's variance added than with its own alone."""
+    exponent = t**2 / 2 * _PRIOR_VARIANCE / (1 + _PRIOR_VARIANCE)
+    return np.asarray(np.exp(np.minimum(exponent, 500.0)) / np.sqrt(1 + _PRIOR_VARIANCE))
+
+
+def _matrix(columns: ArrayLike, n: int) -> Floats:
+    return np.asarray(columns, dtype=float).reshape(n, -1)
 
 
 def _centred(directions: Floats, share: Floats) -> Floats:
@@ -242,16 +308,26 @@ def _permuted(residual: Floats, directions: Floats, permutations: int, rng: np.r
 
 
 def _permutations(residual: Floats, permutations: int, rng: np.random.Generator) -> Iterator[Floats]:
-    rows = max(1, _BLOCK // residual.size)
-    for start in range(0, permutations, rows):
-        yield rng.permuted(np.tile(residual, (min(rows, permutations - start), 1)), axis=1)
+    for rows in _blocks(residual, permutations):
+        yield rng.permuted(np.tile(residual, (rows, 1)), axis=1)
+
+
+def _blocks(patients: Floats, draws: int) -> Iterator[int]:
+    """Yield numbers of draws that are made at once, so that memory stays small."""
+    rows = max(1, _BLOCK // len(patients))
+    for start in range(0, draws, rows):
+        yield min(rows, draws - start)
 
 
 def _normal(residual: Floats, centred: Floats, draws: int, rng: np.random.Generator) -> Floats:
     products = residual[:, None] * centred
-    covariance = products.T @ products
-    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
-    correlation = covariance / scale / scale[:, None]
+    scale = np.sqrt(np.maximum((products**2).sum(axis=0), 1e-300))
+    if len(scale) > draws:
+        # Sums with random normal weights have the same covariance, without a decomposition of so large a one.
+        return np.vstack(
+            [rng.normal(size=(rows, len(products))) @ products / scale for rows in _blocks(products, draws)]
+        )
+    correlation = products.T @ products / scale / scale[:, None]
     return rng.multivariate_normal(np.zeros(len(scale)), correlation, size=draws, method="eigh")
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from il7ml.errors import InputError
 from il7ml.evaluation.calibration import calibration_curve
+from il7ml.evaluation.checks import as_numbers, check_count, check_level
 from il7ml.evaluation.outcome import as_repeats
 from il7ml.evaluation.quantile_groups import quantile_groups
 from il7ml.family import Kind
@@ -89,6 +90,9 @@ def prediction_instability(
     """
     final, models = _checked(predicted, bootstrap)
     error = np.abs(models - final).mean(axis=0)
+    if level != 1:  # from the lowest to the highest model
+        check_level(level)
+    check_count(groups, 1, "groups")
     low, high = np.quantile(models, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     patients = pd.DataFrame({"predicted": final, "error": error, "width": high - low})
     grouped = patients.groupby(quantile_groups(final, groups))
@@ -102,7 +106,7 @@ def prediction_instability(
         }
     )
     rows = []
-    for cut in np.unique(np.asarray(thresholds, dtype=float)).tolist():
+    for cut in np.unique(as_numbers(thresholds, "thresholds")).tolist():
         above = final >= cut
         changed = ((models >= cut) != above).mean(axis=0)
         rows.append((cut, float(above.mean()), float(changed.mean()), float((changed > UNSTABLE).mean())))
@@ -169,7 +173,7 @@ def calibration_instability(
 
 
 def _checked(predicted: ArrayLike, bootstrap: ArrayLike) -> tuple[Floats, Floats]:
-    final = as_repeats(predicted, np.shape(predicted)[-1])
+    final = as_repeats(predicted, np.atleast_1d(as_numbers(predicted, "predicted")).shape[-1])
     models = as_repeats(bootstrap, final.shape[1], "bootstrap")
     if len(final) != 1 or len(models) < 2:
         raise InputError(

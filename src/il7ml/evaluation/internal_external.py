@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import check_level
 from il7ml.evaluation.influence import BACK, Scale, auroc, average, mean, observed_expected
 from il7ml.evaluation.outcome import Outcome, as_outcome, as_repeats
 from il7ml.evaluation.performance_groups import SMALLEST_GROUP
@@ -103,7 +104,8 @@ def internal_external(
     ['auroc', 2, 0.875]
     """
     outcome = as_outcome(y, kind, weight, exposure)
-    repeats = as_repeats(predicted, outcome.y.size)
+    repeats = as_repeats(predicted, outcome.y.size, kind=kind)
+    check_level(level)
     labels = np.asarray(site, dtype=object)
     if labels.shape != outcome.y.shape or pd.isna(labels).any():
         raise InputError(

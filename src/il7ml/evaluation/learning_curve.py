@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import as_numbers, as_vector, check_level
 
 
 class LearningCurve(NamedTuple):
@@ -70,7 +71,12 @@ def learning_curve(
     >>> round(curve.gain, 3), curve.still_gains
     (0.06, True)
     """
-    rows = pd.DataFrame({"size": np.asarray(size), "repeat": np.asarray(repeat), "value": np.asarray(value, float)})
+    check_level(level)
+    values = as_numbers(value, "value")
+    sizes, repeats = as_vector(size, values.size, "size"), np.asarray(repeat)
+    if values.ndim != 1 or repeats.shape != values.shape:
+        raise InputError(f"learning curve: expected a size, a repeat and a value a row, got {values.shape} values.")
+    rows = pd.DataFrame({"size": sizes, "repeat": repeats, "value": values})
     if rows.duplicated(["size", "repeat"]).any() or not np.isfinite(rows["value"]).all():
         raise InputError(
             "learning curve: expected one finite value for each size and repeat. Leave out failed repeats."

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import as_numbers, check_level
 from il7ml.evaluation.influence import (
     Estimate,
     Scale,
@@ -96,7 +97,8 @@ def performance_by_group(
     [['all', 40.0, False], ['female', 36.0, False], ['male', nan, True]]
     """
     outcome = as_outcome(y, kind, weight, exposure)
-    repeats = as_repeats(predicted, outcome.y.size)
+    repeats = as_repeats(predicted, outcome.y.size, kind=kind)
+    check_level(level)
     known = outcome.weight > 0
     outcome, repeats = Outcome(*(array[known] for array in outcome)), repeats[:, known]
     rows = _rows(ALL, ALL, kind, outcome, repeats, level)
@@ -135,7 +137,9 @@ def age_groups(age: ArrayLike, limits: tuple[float, ...] = (50.0, 65.0, 80.0)) -
     """
     between = [f"{low:g} to under {high:g}" for low, high in pairwise(limits)]
     names = [f"under {limits[0]:g}", *between, f"{limits[-1]:g} and over"]
-    years = np.asarray(age, dtype=float)
+    years = as_numbers(age, "age")
+    if years.ndim != 1:
+        raise InputError(f"age: expected one number a patient, got shape {years.shape}. Pass a single column.")
     group = np.where(np.isnan(years), -1, np.searchsorted(limits, years, side="right"))
     return pd.Categorical(np.array([*names, None], dtype=object)[group], categories=names, ordered=True)
 

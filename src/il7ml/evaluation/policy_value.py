@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import as_numbers
 from il7ml.evaluation.effects import DoublyRobustScores
 from il7ml.evaluation.outcome import as_repeats
 from il7ml.evaluation.repeated_splits import median_over_splits, split_level
@@ -76,7 +77,7 @@ def policy_value(
     [[0.5, 0.375, 0.1, 0.05, 0.05]]
     """
     repeats = as_repeats(benefit, scores.effect.size, "benefit")
-    cuts = np.unique(np.asarray(thresholds, dtype=float))
+    cuts = np.unique(as_numbers(thresholds, "thresholds"))
     if cuts.size == 0 or not np.isfinite(cuts).all():
         raise InputError("thresholds: expected finite numbers, at least one. Give such as 0, 0.05, 0.1.")
     within = split_level(level, len(repeats))

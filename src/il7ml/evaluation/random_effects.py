@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import as_numbers, check_level
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +84,8 @@ def random_effects(estimate: ArrayLike, std_error: ArrayLike, *, level: float = 
     >>> round(result.estimate, 6), round(result.tau2, 6)
     (1.0, 0.12)
     """
-    y, error = np.asarray(estimate, dtype=float), np.asarray(std_error, dtype=float)
+    check_level(level)
+    y, error = as_numbers(estimate, "estimate"), as_numbers(std_error, "std_error")
     if y.ndim != 1 or y.shape != error.shape:
         raise InputError(
             f"sites: expected an estimate and a standard error a site, got shapes {y.shape} and {error.shape}. "

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
+from il7ml.evaluation.checks import as_vector, check_count, check_level
 from il7ml.evaluation.outcome import as_repeats
 
 Floats = NDArray[np.float64]
@@ -69,17 +70,23 @@ def rank_weighted_effect(
     >>> round(result.estimate, 3)
     0.833
     """
-    scores = np.asarray(effect_scores, dtype=float)
+    scores = as_vector(effect_scores, None, "effect_scores")
+    check_count(bootstrap, 2, "bootstrap")
+    check_level(level)
     n = scores.size
-    rankings = [_ranked(scores, values) for values in as_repeats(priority, n, "priority")]
+    rankings = [rank(values) for values in as_repeats(priority, n, "priority")]
 
-    def average(weights: Floats) -> Floats:
-        return np.asarray(np.mean([_area(weights[:, order], ranked) for order, ranked in rankings], axis=0))
+    def average(member: NDArray[np.bool_]) -> Floats:
+        """Return AUTOC in each row's patients, averaged over the rankings."""
+        areas = []
+        for order, tie in rankings:
+            places = np.nonzero(member[:, order])[1].reshape(len(member), -1)
+            areas.append(_area(mean_in_ties(scores[order][places], tie[places])))
+        return np.asarray(np.mean(areas, axis=0))
 
-    estimate = float(average(np.ones((1, n)))[0])
+    estimate = float(average(np.ones((1, n), dtype=bool))[0])
     half = n // 2
-    member = np.zeros(n)
-    member[:half] = 1
+    member = np.arange(n) < half
     samples = np.empty(bootstrap)
     rows = max(1, _BLOCK // n)
     for start in range(0, bootstrap, rows):
@@ -88,21 +95,29 @@ def rank_weighted_effect(
     # A half drawn without replacement varies about the sample as the sample does about the truth, if n is even.
     error = float(samples.std(ddof=1)) * np.sqrt(half / (n - half))
     quantile = float(ndtri(0.5 + level / 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p_value = float(2 * ndtr(-abs(np.divide(estimate, error))))
+    # Where nobody comes before anybody else there is nothing to test.
+    same = error <= 1e-12 * float(scores.std())
+    p_value = 1.0 if same else float(2 * ndtr(-abs(estimate / error)))
     return RankWeightedEffect(estimate, error, estimate - quantile * error, estimate + quantile * error, p_value)
 
 
-def _ranked(scores: Floats, priority: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """Return the order from highest priority and the scores in it, averaged within ties."""
+def rank(priority: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the order from highest priority, and the number of the group of tied patients that each place is in."""
     order = np.argsort(-priority, kind="stable")
-    _, tie, counts = np.unique(-priority[order], return_inverse=True, return_counts=True)
-    return order, (np.bincount(tie, weights=scores[order]) / counts)[tie]
+    return order, np.unique(-priority[order], return_inverse=True)[1]
 
 
-def _area(weights: Floats, ranked: Floats) -> Floats:
-    """Return AUTOC for each row of weights, whose columns are in the order of priority."""
-    count = np.cumsum(weights, axis=1)
-    top = np.cumsum(weights * ranked, axis=1)
-    mean_of_top = top / np.maximum(count, 1)
-    return np.asarray((weights * mean_of_top).sum(axis=1) / count[:, -1] - top[:, -1] / count[:, -1])
+def mean_in_ties(scores: Floats, tie: NDArray[np.intp]) -> Floats:
+    """Return each row's scores averaged within ties; both of shape (rows, n).
+
+    Half-samples are averaged by themselves: means of the whole sample would hide how much those of a half vary.
+    """
+    groups = tie + (int(tie.max(initial=0)) + 1) * np.arange(len(tie))[:, None]
+    counts, sums = np.bincount(groups.ravel()), np.bincount(groups.ravel(), weights=scores.ravel())
+    return np.asarray((sums / np.maximum(counts, 1))[groups])
+
+
+def _area(ranked: Floats) -> Floats:
+    """Return AUTOC for each row of scores in the order of priority."""
+    mean_of_top = np.cumsum(ranked, axis=1) / np.arange(1, ranked.shape[1] + 1)
+    return np.asarray(mean_of_top.mean(axis=1) - ranked.mean(axis=1))

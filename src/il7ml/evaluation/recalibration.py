@@ -136,7 +136,7 @@ def _checked(
 ) -> tuple[Outcome, Floats]:
     """Return the patients with a known outcome, weights scaled to their effective number, and linear predictors."""
     outcome = as_outcome(y, kind, weight, exposure)
-    repeats = as_repeats(predicted, outcome.y.size)
+    repeats = as_repeats(predicted, outcome.y.size, kind=kind)
     known = outcome.weight > 0
     outcome = Outcome(*(column[known] for column in outcome))
     if len(repeats) != 1 or outcome.y.size < 3:

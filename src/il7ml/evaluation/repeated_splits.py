@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import check_count, check_level
 
 # What a table says that knows nothing: the widest interval and no evidence.
 _NOTHING = {"low": -np.inf, "high": np.inf, "p_value": 1.0, "std_error": np.inf}
@@ -30,6 +31,8 @@ def split_level(level: float, splits: int) -> float:
     >>> split_level(0.95, 1), split_level(0.95, 10)
     (0.95, 0.975)
     """
+    check_level(level)
+    check_count(splits, 1, "splits")
     return level if splits == 1 else (1 + level) / 2
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from il7ml.evaluation.checks import check_count, check_level
+
 Floats = NDArray[np.float64]
 
 #: Elements of a block of weights: small enough for a processor's cache, and for memory whatever the number of patients.
@@ -19,6 +21,11 @@ def resampling_counts(n: int, bootstrap: int, rng: np.random.Generator) -> Itera
     A block holds about 260,000 numbers, or one resample where n is larger. Memory therefore grows with n only; time
     grows with ``bootstrap * n``.
 
+    Raises
+    ------
+    InputError
+        If `bootstrap` is not a whole number above 0.
+
     References
     ----------
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, doi 10.1201/9780429246593.
@@ -30,6 +37,7 @@ def resampling_counts(n: int, bootstrap: int, rng: np.random.Generator) -> Itera
     >>> np.vstack(blocks).sum(axis=1).tolist()
     [5.0, 5.0, 5.0]
     """
+    check_count(bootstrap, 1, "bootstrap")
     rows = max(1, _BLOCK // n)
     for start in range(0, bootstrap, rows):
         b = min(rows, bootstrap - start)
@@ -48,6 +56,7 @@ def percentile_interval(samples: Floats, level: float) -> Floats:
     >>> percentile_interval(np.arange(101.0)[:, None], 0.9).ravel().round(6).tolist()
     [5.0, 95.0]
     """
+    check_level(level)
     limits = np.full((2, samples.shape[1]), np.nan)
     for column, values in enumerate(samples.T):
         finite = values[np.isfinite(values)]

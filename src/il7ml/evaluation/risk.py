@@ -73,7 +73,8 @@ def risk_metrics(
     Raises
     ------
     InputError
-        If the arrays do not fit together (see `as_outcome`, `as_repeats`).
+        If the arrays do not fit together or hold what they cannot (see `as_outcome`, `as_repeats`), or `bootstrap` or
+        `level` cannot be.
 
     References
     ----------
@@ -88,7 +89,7 @@ def risk_metrics(
     {'auroc': 0.75, 'brier': 0.158}
     """
     outcome = as_outcome(y, kind, weight, exposure)
-    repeats = [_metrics(kind, outcome, values) for values in as_repeats(predicted, outcome.y.size)]
+    repeats = [_metrics(kind, outcome, values) for values in as_repeats(predicted, outcome.y.size, kind=kind)]
 
     def average(weights: Floats) -> Floats:
         return np.asarray(np.mean([metrics(weights) for metrics in repeats], axis=0))

@@ -33,7 +33,7 @@ def roc_curve(y: ArrayLike, predicted: ArrayLike, *, weight: ArrayLike | None = 
     [0.0, 0.5, 0.5, 1.0]
     """
     outcome = as_outcome(y, "binary", weight)
-    risk = as_repeats(predicted, outcome.y.size).mean(axis=0)
+    risk = as_repeats(predicted, outcome.y.size, kind="binary").mean(axis=0)
     thresholds, position = np.unique(risk, return_inverse=True)
     events = np.bincount(position, weights=outcome.weight * outcome.y)[::-1].cumsum()
     others = np.bincount(position, weights=outcome.weight * (1 - outcome.y))[::-1].cumsum()

@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import check_count, check_inside
 
 
 class SampleSize(NamedTuple):
@@ -90,7 +91,8 @@ def sample_size(
     Raises
     ------
     InputError
-        If there are no events or only events, or no parameters.
+        If there are no events or only events, no parameters, a number of them is no whole number, or one of the shares
+        is not strictly between 0 and 1; or the wanted shrinkage is below what an R2 that large allows.
 
     References
     ----------
@@ -102,14 +104,21 @@ def sample_size(
     >>> result.required, round(result.expected_shrinkage, 2), result.sufficient
     (400, 0.71, False)
     """
+    check_count(n, 2, "n")
+    check_count(events, 0, "events")
+    check_count(parameters, 1, "parameters")
+    for name, value in (("nagelkerke_r2", nagelkerke_r2), ("shrinkage", shrinkage), ("margin", margin)):
+        check_inside(value, 0.0, 1.0, name, "See the defaults.")
     if not 0 < events < n:
         raise InputError("sample size: expected some patients with and some without the outcome. Check the endpoint.")
-    if parameters < 1:
-        raise InputError(f"sample size: expected at least one parameter, got {parameters}. Count candidate predictors.")
     prevalence = events / n
     log_likelihood = prevalence * math.log(prevalence) + (1 - prevalence) * math.log(1 - prevalence)
     largest_r2 = -math.expm1(2 * log_likelihood)
     r2 = nagelkerke_r2 * largest_r2
+    if shrinkage <= r2:
+        raise InputError(
+            f"shrinkage: expected more than {r2:.3g}, the expected Cox-Snell R2, got {shrinkage:g}. Ask for more."
+        )
     return SampleSize(
         n,
         events,

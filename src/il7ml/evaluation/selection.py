@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from il7ml.errors import InputError
 from il7ml.evaluation.outcome import as_repeats
+
+Floats = NDArray[np.float64]
 
 #: By how many standard errors of the paired difference a model's loss must be below the reference's: a simpler model's,
 #: which is the safer choice, by less than that of a more complex one, which must be better beyond luck (docs/risk.md).
@@ -44,8 +46,8 @@ def select_model(
     A penalised regression is shrunk towards the event rate by its penalty, so it is a compromise already, and the
     usual "simplest within one standard error" throws its gain away where patients are few (docs/risk.md). The standard
     error is that of the mean paired difference between patients' losses, repeats averaged first: models are judged on
-    the same patients, so their losses are strongly correlated. Of several models that beat the reference the one with
-    the smallest loss is taken, but no more complex one where a simpler one does.
+    the same patients, so their losses are strongly correlated. Of several models that are better the one with the
+    smallest loss is taken. Where a simpler model takes the reference's place, a more complex one is held against that.
 
     Parameters
     ----------
@@ -93,15 +95,14 @@ def select_model(
     )
     place = list(order).index(reference)
     mean = patients @ share
-    paired = patients - patients[place]
-    difference = paired @ share
-    error = np.sqrt(((paired - difference[:, None]) ** 2) @ share**2)
+    difference, error = _paired(patients, place, share)
     is_simpler = np.arange(len(order)) < place
     needed = np.where(is_simpler, SIMPLER, MORE_COMPLEX)
     beats = difference < -needed * error
-    # Patients that do not bear a regression do not bear what learns more from them.
-    able = beats & is_simpler if (beats & is_simpler).any() else beats
-    chosen = int(np.argmin(np.where(able, mean, np.inf))) if able.any() else place
+    stays = _best(mean, beats & is_simpler, place)
+    gain, its_error = _paired(patients, stays, share)
+    is_more_complex = np.arange(len(order)) > place
+    chosen = _best(mean, is_more_complex & (gain < -MORE_COMPLEX * its_error), stays)
     table = pd.DataFrame(
         {
             "model": list(order),
@@ -113,3 +114,15 @@ def select_model(
         }
     )
     return Selection(order[chosen], order[int(np.argmin(mean))], table)
+
+
+def _paired(patients: Floats, place: int, share: Floats) -> tuple[Floats, Floats]:
+    """Return each model's mean loss less that of the one at `place`, and its standard error."""
+    paired = patients - patients[place]
+    difference = paired @ share
+    return difference, np.sqrt(((paired - difference[:, None]) ** 2) @ share**2)
+
+
+def _best(mean: Floats, able: NDArray[np.bool_], otherwise: int) -> int:
+    """Return the place of the smallest loss among those that are able."""
+    return int(np.argmin(np.where(able, mean, np.inf))) if able.any() else otherwise

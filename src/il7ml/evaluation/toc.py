@@ -8,7 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from il7ml.errors import InputError
+from il7ml.evaluation.checks import as_vector, check_count
 from il7ml.evaluation.outcome import as_repeats
+from il7ml.evaluation.rank_weighted import mean_in_ties, rank
 from il7ml.evaluation.repeated_splits import median_over_splits, split_level
 
 Floats = NDArray[np.float64]
@@ -65,7 +67,8 @@ def targeting_curve(
     >>> curve["estimate"].round(3).tolist()
     [2.0, 1.0, 0.333, 0.0]
     """
-    scores = np.asarray(benefit_scores, dtype=float)
+    scores = as_vector(benefit_scores, None, "benefit_scores")
+    check_count(bootstrap, 2, "bootstrap")
     repeats = as_repeats(priority, scores.size, "priority")
     if scores.size < 4 or not 1 <= points <= scores.size:
         raise InputError(
@@ -73,8 +76,9 @@ def targeting_curve(
         )
     quantile = float(ndtri(0.5 + split_level(level, len(repeats)) / 2))
     fractions = np.arange(1, points + 1) / points
-    ranked = np.array([_ranked(scores, values) for values in repeats])
-    estimates, errors = _curve(ranked, fractions), _errors(ranked, fractions, bootstrap, rng)
+    orders, ties = map(np.array, zip(*map(rank, repeats), strict=True))
+    estimates = _curve(mean_in_ties(scores[orders], ties), fractions)
+    errors = _errors(scores[orders], ties, fractions, bootstrap, rng)
     tables = [
         pd.DataFrame(
             {
@@ -90,12 +94,6 @@ def targeting_curve(
     return median_over_splits(tables, ["fraction"])
 
 
-def _ranked(scores: Floats, priority: Floats) -> Floats:
-    """Return the scores from highest priority, averaged within ties."""
-    _, tie, counts = np.unique(-priority, return_inverse=True, return_counts=True)
-    return np.repeat(np.bincount(tie, weights=scores) / counts, counts)
-
-
 def _curve(ranked: Floats, fractions: Floats) -> Floats:
     """Return the curve of each row of ranked scores; the patient at the border counts in part."""
     b, n = ranked.shape
@@ -105,18 +103,20 @@ def _curve(ranked: Floats, fractions: Floats) -> Floats:
     return np.asarray(treated / (fractions * n) - total[:, -1:] / n)
 
 
-def _errors(ranked: Floats, fractions: Floats, bootstrap: int, rng: np.random.Generator) -> Floats:
-    """Return the standard errors of each row of ranked scores; all rows share the half-samples of ranks."""
-    n = ranked.shape[1]
+def _errors(
+    scores: Floats, ties: NDArray[np.intp], fractions: Floats, bootstrap: int, rng: np.random.Generator
+) -> Floats:
+    """Return the standard errors of each row of scores in their order; all rows share the half-samples of ranks."""
+    n = scores.shape[1]
     half = n // 2
     member = np.arange(n) < half
-    samples = np.empty((len(ranked), bootstrap, fractions.size))
+    samples = np.empty((len(scores), bootstrap, fractions.size))
     rows = max(1, _BLOCK // n)
     for start in range(0, bootstrap, rows):
         size = min(rows, bootstrap - start)
         drawn = rng.permuted(np.tile(member, (size, 1)), axis=1)
         places = np.nonzero(drawn)[1].reshape(size, half)
-        for scores, curves in zip(ranked, samples, strict=True):
-            curves[start : start + size] = _curve(scores[places], fractions)
+        for row, tie, curves in zip(scores, ties, samples, strict=True):
+            curves[start : start + size] = _curve(mean_in_ties(row[places], tie[places]), fractions)
     # A half drawn without replacement varies about the sample as the sample does about the truth, if n is even.
     return np.asarray(samples.std(axis=1, ddof=1) * np.sqrt(half / (n - half)))
