@@ -15,7 +15,7 @@ def test_arms_of_any_form_become_floats(values):
 
 def test_defaults_are_equal_weights_and_no_exposure():
     assert weight_vector(None, 3).tolist() == [1.0, 1.0, 1.0]
-    assert exposure_vector(None, 3) is None
+    assert exposure_vector(None, 3, "binary") is None
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_defaults_are_equal_weights_and_no_exposure():
         (lambda v: outcome_vector(v, 2, "count"), [0, -1], "y: expected numbers of events"),
         (lambda v: weight_vector(v, 2), [1, -1], "sample_weight: expected weights of 0 or more"),
         (lambda v: weight_vector(v, 2), [0, 0], "sample_weight: expected weights of 0 or more, not all 0"),
-        (lambda v: exposure_vector(v, 2), [1, 0], "exposure: expected times at risk above 0"),
+        (lambda v: exposure_vector(v, 2, "count"), [1, 0], "exposure: expected times at risk above 0"),
     ],
 )
 def test_unusable_arrays_are_refused_without_their_values(check, values, message):

@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 from il7ml.features.columns import infer_variables
 from il7ml.models import crossfit
 from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import Sample, bootstrap_rows, cross_validate
+from il7ml.models.crossfit import bootstrap_rows, cross_validate, leave_one_site_out
+from il7ml.models.sample import Sample
 
 
 def noise(n=60, p=20, seed=0):
@@ -94,10 +95,11 @@ def test_effects_of_noise_are_not_correlated_with_the_outcome_out_of_fold():
 
 def test_results_do_not_depend_on_the_number_of_workers():
     sample, setting = noise(n=60, p=2)
-    arguments = {"models": ("logistic", "xgboost"), "folds": 2, "repeats": 1}
+    arguments = {"models": ("prevalence", "logistic", "xgboost"), "folds": 2, "repeats": 1, "choose": True}
     learners = {"learners": ("t_learner", "dr_learner"), "effect_repeats": 1}
     one, two = (cross_validate(sample, setting, workers=workers, seed=4, **arguments, **learners) for workers in (1, 2))
-    for left, right in zip(one, two, strict=True):
+    np.testing.assert_array_equal(one.choice, two.choice)
+    for left, right in zip(one[:3], two[:3], strict=True):
         assert left.keys() == right.keys()
         for name, values in left.items():
             assert np.isfinite(values).all()
@@ -137,6 +139,61 @@ def test_factual_takes_each_patients_own_arm():
     treated = sample.treatment == 1
     np.testing.assert_array_equal(factual[:, treated], result.treated["prevalence"][:, treated])
     np.testing.assert_array_equal(factual[:, ~treated], result.untreated["prevalence"][:, ~treated])
+
+
+def test_the_choice_is_made_without_the_patients_held_out(monkeypatch):
+    sample, setting = noise(n=60, p=2)
+    asked = []
+
+    def choose(models, train, setting, rng):
+        asked.append(set(train.X["id"]))
+        return models[len(asked) % 2]
+
+    monkeypatch.setattr(crossfit, "choose_among", choose)
+    result = cross_validate(sample, setting, models=("prevalence", "logistic"), folds=5, repeats=2, seed=1, choose=True)
+    assert len(asked) == 10
+    seen = np.array([[patient in others for patient in sample.X["id"]] for others in asked]).reshape(2, 5, 60)
+    # Each patient is left out of one choice a repeat, and predicted by the model of that one.
+    assert (seen.sum(axis=1) == 4).all()
+    np.testing.assert_array_equal(
+        result.choice, (1 + np.arange(10).reshape(2, 5))[np.arange(2)[:, None], seen.argmin(axis=1)] % 2
+    )
+    chosen = result.chosen(sample.treatment)
+    for place, name in enumerate(("prevalence", "logistic")):
+        rows = result.choice == place
+        np.testing.assert_array_equal(chosen[rows], result.factual(name, sample.treatment)[rows])
+        np.testing.assert_array_equal(result.chosen(0)[rows], result.untreated[name][rows])
+    assert result.choices() == {"prevalence": 0.5, "logistic": 0.5}
+
+
+def test_without_a_choice_there_is_no_chosen_model():
+    sample, setting = noise(n=60, p=2)
+    result = cross_validate(sample, setting, models=("prevalence", "logistic"), folds=3, repeats=1)
+    assert result.choices() == {"prevalence": 0.0, "logistic": 0.0}
+    with pytest.raises(IndexError):
+        result.chosen(0)
+
+
+def test_choosing_does_not_change_what_the_candidates_predict():
+    sample, setting = noise(n=60, p=2)
+    arguments = {"models": ("prevalence", "logistic"), "folds": 3, "repeats": 2, "seed": 2}
+    plain, chosen = (cross_validate(sample, setting, choose=choose, **arguments) for choose in (False, True))
+    np.testing.assert_array_equal(plain.untreated["logistic"], chosen.untreated["logistic"])
+
+
+def test_each_site_is_predicted_by_the_model_that_the_others_choose_and_fit():
+    sample, setting = noise(n=90, p=2)
+    site = np.repeat(np.array(["a", "b", "c"], dtype=object), 30)
+    left_out = leave_one_site_out(sample, setting, site, models=("prevalence",))
+    for name in "abc":
+        for arm in (0, 1):
+            others = (site != name) & (sample.treatment == arm)
+            here = (site == name) & (sample.treatment == arm)
+            np.testing.assert_allclose(left_out.predicted[here], sample.y[others].mean(), atol=1e-4)
+    models = ("prevalence", "logistic", "xgboost")
+    one, two = (leave_one_site_out(sample, setting, site, models=models, seed=3, workers=w) for w in (1, 2))
+    np.testing.assert_array_equal(one.predicted, two.predicted)
+    assert sum(one.choices.values()) == pytest.approx(1.0)
 
 
 def test_progress_counts_folds():

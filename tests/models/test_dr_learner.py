@@ -72,7 +72,7 @@ def scores_of(effect):
 def test_fit_scores_is_a_regression_of_the_scores():
     X, _, _ = trial(400)
     effect = 1 + 2 * X["a"].to_numpy() - X["b"].to_numpy()
-    learner = DRLearner(bootstrap=5).fit_scores(X, scores_of(effect))
+    learner = DRLearner("continuous", bootstrap=5).fit_scores(X, scores_of(effect))
     np.testing.assert_allclose(learner.predict(NEW), 1 + 2 * NEW["a"] - NEW["b"], atol=0.03)
     assert isinstance(learner.fitted_, FittedLinear)
     assert list(learner.feature_names_in_) == ["a", "b"]

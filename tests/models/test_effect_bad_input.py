@@ -129,3 +129,31 @@ def test_a_column_without_any_value_changes_nothing_but_rounding(estimator):
         np.testing.assert_allclose(
             with_empty.predict(X.assign(empty=np.nan)), fitted(estimator, X, y, arm).predict(X), atol=1e-6
         )
+
+
+@by_estimator
+def test_exposure_belongs_to_counts(estimator):
+    X, y, arm = trial()
+    with pytest.raises(InputError, match="exposure: expected none for a binary outcome"):
+        clone(estimator).fit(X, y, arm, propensity=0.5, exposure=np.full(N, 30.0))
+
+
+@by_estimator
+def test_settings_that_cannot_be_are_refused(estimator):
+    X, y, arm = trial()
+    with pytest.raises(InputError, match="folds: expected 2 or more, got 1"):
+        clone(estimator).set_params(folds=1).fit(X, y, arm, propensity=0.5)
+    for name, value in (("bootstrap", -1), ("repeats", 0)):
+        if name in estimator.get_params():
+            with pytest.raises(InputError, match=f"{name}: expected"):
+                clone(estimator).set_params(**{name: value}).fit(X, y, arm, propensity=0.5)
+    if "spline" in estimator.get_params():
+        with pytest.raises(InputError, match=r"spline: 'x9' is not among the variables"):
+            clone(estimator).set_params(spline=("x9",)).fit(X, y, arm, propensity=0.5)
+
+
+def test_missing_sites_are_refused():
+    X, y, arm = trial()
+    sites = np.where(np.arange(N) < 3, None, np.arange(N) % 4)
+    with pytest.raises(InputError, match="groups: expected a site for each patient"):
+        EffectModel(folds=2).fit(X, y, arm, propensity=0.5, groups=sites)

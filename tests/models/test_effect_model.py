@@ -321,3 +321,30 @@ def test_no_columns_at_all_give_the_average():
     model = EffectModel(variables={}).fit(pd.DataFrame({"unused": np.zeros(200)}), y, arm, propensity=0.5)
     predicted = model.predict(pd.DataFrame({"unused": np.zeros(3)}))
     assert np.ptp(predicted) == pytest.approx(0, abs=1e-12)
+
+
+def test_refits_spread_as_their_slope_does():
+    # Scores are the effect plus noise of variance 1 / (0.5 * 0.5), so the slope's standard error is 2 / sqrt(n).
+    rng = np.random.default_rng(11)
+    n = 600
+    X = pd.DataFrame({"x": rng.normal(size=n)})
+    arm = rng.integers(0, 2, n)
+    y = 1.5 * X["x"].to_numpy() * arm + rng.normal(size=n)
+    model = EffectModel("continuous", bootstrap=60).fit(X, y, arm, propensity=0.5)
+    places = {"x": np.array([-0.5, 0.5])}
+    assert len(model.refits_) == 60
+    slopes = [np.diff(refit.effect(places, 2)[0])[0] for refit in model.refits_]
+    assert 0.7 < np.std(slopes) / (2 / np.sqrt(n)) < 1.5
+    assert np.mean(slopes) == pytest.approx(1.5, abs=0.2)
+
+
+def test_refits_change_no_prediction():
+    rng = np.random.default_rng(12)
+    X = pd.DataFrame({"x": rng.normal(size=120)})
+    arm = rng.integers(0, 2, 120)
+    y = rng.normal(size=120)
+    without, with_refits = (EffectModel("continuous", bootstrap=k).fit(X, y, arm, propensity=0.5) for k in (0, 3))
+    assert without.refits_ == ()
+    np.testing.assert_array_equal(without.predict(X), with_refits.predict(X))
+    for refit in with_refits.refits_:
+        assert refit.average == with_refits.fitted_.average

@@ -7,8 +7,8 @@ from scipy.special import expit
 
 from il7ml.features.columns import infer_variables
 from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import Sample
 from il7ml.models.learning import FRACTIONS, losses_by_size
+from il7ml.models.sample import Sample
 from il7ml.state import State
 
 

@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 
 from il7ml.features.columns import infer_variables
-from il7ml.models import resampled
+from il7ml.models import crossfit, resampled
 from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import Sample
 from il7ml.models.resampled import resample
 from il7ml.models.risk import LinearRiskModel
+from il7ml.models.sample import Sample
 
 
 def trial(n=60, seed=0):
@@ -71,14 +71,34 @@ def test_the_first_model_is_the_one_of_all_patients_and_refits_learn_their_own_d
 def test_results_depend_on_the_seed_and_not_on_the_number_of_workers():
     sample, setting = trial()
     one, two = (
-        resample(sample, setting, models=("logistic", "xgboost"), bootstrap=4, seed=5, workers=workers)
+        resample(sample, setting, models=("logistic", "xgboost"), bootstrap=4, choose=True, seed=5, workers=workers)
         for workers in (1, 2)
     )
     np.testing.assert_array_equal(one.counts, two.counts)
+    np.testing.assert_array_equal(one.choice, two.choice)
     for name in ("logistic", "xgboost"):
         np.testing.assert_array_equal(one.untreated[name], two.untreated[name])
         np.testing.assert_array_equal(one.treated[name], two.treated[name])
     assert (resample(sample, setting, models=(), bootstrap=4, seed=6).counts != one.counts).any()
+
+
+def test_each_bootstrap_sample_chooses_for_itself(monkeypatch):
+    sample, setting = trial()
+    asked = []
+
+    def choose(models, drawn, setting, rng):
+        asked.append(sorted(drawn.X["severity"]))
+        return models[len(asked) % 2]
+
+    monkeypatch.setattr(crossfit, "choose_among", choose)
+    result = resample(sample, setting, models=("prevalence", "logistic"), bootstrap=3, choose=True, seed=2)
+    values = sample.X["severity"].to_numpy()
+    assert asked == [sorted(np.repeat(values, counts)) for counts in result.counts]
+    assert result.choice.tolist() == [1, 0, 1]
+    assert result.choices() == pytest.approx({"prevalence": 1 / 3, "logistic": 2 / 3})
+    chosen = result.chosen(sample.treatment)
+    for place, name in enumerate(("logistic", "prevalence", "logistic")):
+        np.testing.assert_array_equal(chosen[place], result.refits(name, sample.treatment)[place])
 
 
 def test_more_bootstrap_samples_begin_with_the_same_ones():

@@ -72,7 +72,7 @@ def test_columns_are_found_by_name(model):
         ({"y": np.zeros(7)}, "y: expected 400 values"),
         ({"treatment": np.full(400, 2)}, "treatment: expected 0"),
         ({"sample_weight": -np.ones(400)}, "sample_weight: expected"),
-        ({"exposure": np.zeros(400)}, "exposure: expected times"),
+        ({"exposure": np.ones(400)}, "exposure: expected none for a binary outcome"),
     ],
 )
 def test_unusable_input_is_refused(model, changes, message):

@@ -6,8 +6,9 @@ level. Kept free of scikit-learn so that a stored model can predict without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -91,14 +92,12 @@ def to_columns(frame: pd.DataFrame, variables: Mapping[str, Variable]) -> Column
         If a column is missing or stands twice, holds text or infinite numbers, a category is not one of the
         variable's levels, or a derived feature lacks its sources.
     """
-    return complete(
-        {
-            name: _codes(frame[name], variable, name) if variable.kind == "categorical" else _numbers(frame[name], name)
-            for name, variable in variables.items()
-            if name not in DERIVED and _present(frame, name)
-        },
-        variables,
-    )
+    places = _places(frame, [name for name in variables if name not in DERIVED])
+    columns = {}
+    for name, place in places.items():
+        series, variable = frame.iloc[:, place], variables[name]
+        columns[name] = _codes(series, variable, name) if variable.kind == "categorical" else _numbers(series, name)
+    return complete(columns, variables)
 
 
 def complete(columns: Columns, variables: Mapping[str, Variable]) -> Columns:
@@ -126,6 +125,25 @@ def take(columns: Columns, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Column
     return {name: column[rows] for name, column in columns.items()}
 
 
+def as_frame(X: Any) -> pd.DataFrame:
+    """Return `X` as a frame; a bare array's columns are called x0, x1, ...
+
+    Raises
+    ------
+    InputError
+        If it is neither a frame nor an array of numbers of shape (n, k).
+    """
+    if isinstance(X, pd.DataFrame):
+        return X
+    try:
+        array = np.asarray(X, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError("X: expected a frame or an array of numbers; other values came. Use a DataFrame.") from None
+    if array.ndim != 2:
+        raise InputError(f"X: expected a frame or an array of shape (n, k), got {array.ndim} dimension(s). Reshape it.")
+    return pd.DataFrame(array, columns=[f"x{k}" for k in range(array.shape[1])])
+
+
 def infer_variables(frame: pd.DataFrame) -> dict[str, Variable]:
     """Describe a frame's columns by their dtypes, for use without a dictionary.
 
@@ -142,7 +160,7 @@ def infer_variables(frame: pd.DataFrame) -> dict[str, Variable]:
     """
     if not all(isinstance(name, str) for name in frame.columns):
         raise InputError("X: expected column names that are text; others came. Name them, as in X.rename(columns=str).")
-    return {name: _infer(frame[name], name) for name in frame.columns if _present(frame, name)}
+    return {name: _infer(frame.iloc[:, place], name) for name, place in _places(frame, list(frame.columns)).items()}
 
 
 def _infer(series: pd.Series, name: str) -> Variable:
@@ -159,13 +177,16 @@ def _infer(series: pd.Series, name: str) -> Variable:
     )
 
 
-def _present(frame: pd.DataFrame, name: str) -> bool:
-    found = int((frame.columns == name).sum())
-    if found == 1:
-        return True
-    if found > 1:
-        raise InputError(f"column {name!r} stands {found} times in the frame. Keep one.")
-    raise InputError(f"column {name!r} is missing.{nearest(name, map(str, frame.columns))}")
+def _places(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, int]:
+    """Return where each name stands among the frame's columns."""
+    columns = list(frame.columns)
+    counts, places = Counter(columns), {name: place for place, name in enumerate(columns)}
+    for name in names:
+        if not counts[name]:
+            raise InputError(f"column {name!r} is missing.{nearest(name, map(str, columns))}")
+        if counts[name] > 1:
+            raise InputError(f"column {name!r} stands {counts[name]} times in the frame. Keep one.")
+    return {name: places[name] for name in names}
 
 
 def _numbers(series: pd.Series, name: str) -> Floats:
@@ -179,10 +200,10 @@ def _numbers(series: pd.Series, name: str) -> Floats:
 
 
 def _codes(series: pd.Series, variable: Variable, name: str) -> Floats:
-    # Levels are text; a pandas categorical may hold numbers.
-    text = pd.Index(series.astype("object").map(str, na_action="ignore"), dtype="object")
-    codes = pd.Index(variable.levels, dtype="object").get_indexer(text).astype(float)
-    codes[codes < 0] = np.nan
-    if bool((np.isnan(codes) & series.notna().to_numpy()).any()):
+    # Levels are text; a pandas categorical may hold numbers. Values are few, patients many.
+    numbers, values = pd.factorize(series)
+    place = {level: float(code) for code, level in enumerate(variable.levels)}
+    codes = np.array([place.get(str(value), -1.0) for value in values] + [np.nan])[numbers]
+    if (codes < 0).any():
         raise InputError(f"column {name!r}: expected one of {', '.join(variable.levels)}; other values came.")
     return np.asarray(codes)

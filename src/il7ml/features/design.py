@@ -75,22 +75,24 @@ class LinearDesign:
     @classmethod
     def learn(
         cls,
-        columns: Columns,
+        columns: Mapping[str, Floats],
         variables: Mapping[str, Variable],
         *,
         spline: tuple[str, ...] = (),
         weight: Floats | None = None,
     ) -> LinearDesign:
         """Learn medians, knots, centres and scales from training columns; `spline` names the curved variables."""
-        n = next(iter(columns.values())).size if columns else 0
-        terms = tuple(_learn_term(name, columns[name], variables[name], name in spline) for name in variables)
-        raw = _stack([part for term in terms for part in term.columns(columns[term.variable])], n)
-        centre = np.average(raw, axis=0, weights=weight) if raw.size else np.zeros(raw.shape[1])
-        spread = np.sqrt(np.average((raw - centre) ** 2, axis=0, weights=weight)) if raw.size else centre
+        terms, moments = [], []
+        # One variable after the other: all together may be more than memory holds.
+        for name in variables:
+            values = columns[name]
+            terms.append(_learn_term(name, values, variables[name], name in spline))
+            moments += [_moments(part, weight) for part in terms[-1].columns(values)]
+        centre, spread = np.array(moments).reshape(-1, 2).T
         # Rounding gives a large constant a spread of its own last digits, so the bound grows with the centre.
         varies = spread > np.maximum(1e-12, 1e-9 * np.abs(centre))
         inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
-        return cls(terms, centre, inverse)
+        return cls(tuple(terms), centre, inverse)
 
     def matrix(self, columns: Columns, n: int) -> Floats:
         """Return the design matrix of shape (n, p): centred columns of unit variance."""
@@ -235,6 +237,14 @@ def _learn_term(name: str, values: Floats, variable: Variable, spline: bool) -> 
         # Ties can merge knots; a spline needs them apart, and a straight line is what such data bear.
         knots = tuple(float(knot) for knot in quantiles) if np.all(np.diff(quantiles) > 1e-9) else ()
     return LinearTerm(name, floor=floor, fill=fill, indicator=indicator, knots=knots)
+
+
+def _moments(values: Floats, weight: Floats | None) -> tuple[float, float]:
+    """Return mean and standard deviation, 0 and 0 of no values."""
+    if not values.size:
+        return 0.0, 0.0
+    centre = np.average(values, weights=weight)
+    return float(centre), float(np.sqrt(np.average((values - centre) ** 2, weights=weight)))
 
 
 def _stack(parts: list[Floats], n: int) -> Floats:

@@ -13,7 +13,9 @@ _HOMES = {
     "RLearner": "il7ml.models.r_learner",
     "RiskBasedEffect": "il7ml.models.risk_based_effect",
     "SLearner": "il7ml.models.s_learner",
+    "StackedRiskModel": "il7ml.models.stack",
     "TLearner": "il7ml.models.t_learner",
+    "TunedRiskModel": "il7ml.models.tuning",
     "XLearner": "il7ml.models.x_learner",
 }
 
@@ -25,7 +27,9 @@ __all__ = [
     "RLearner",
     "RiskBasedEffect",
     "SLearner",
+    "StackedRiskModel",
     "TLearner",
+    "TunedRiskModel",
     "XLearner",
 ]
 

@@ -74,16 +74,20 @@ def weight_vector(weight: ArrayLike | None, n: int) -> Floats:
     return weights
 
 
-def exposure_vector(exposure: ArrayLike | None, n: int) -> Floats | None:
+def exposure_vector(exposure: ArrayLike | None, n: int, kind: Kind) -> Floats | None:
     """Return the times at risk of n patients; None without them.
 
     Raises
     ------
     InputError
-        If a time is not positive.
+        If a time is not positive, or the outcome is no count.
     """
     if exposure is None:
         return None
+    if kind != "count":
+        raise InputError(
+            f"exposure: expected none for a {kind} outcome; only counts have a time at risk. Leave it out."
+        )
     time = vector(exposure, n, "exposure")
     if (time <= 0).any():
         raise InputError(

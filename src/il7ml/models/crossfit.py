@@ -11,45 +11,13 @@ from numpy.typing import NDArray
 
 from il7ml.config import EffectLearnerName, RiskModelName
 from il7ml.models.catalog import Setting, make_effect_learner, make_risk_model
+from il7ml.models.choice import choose_among
 from il7ml.models.folds import outcome_strata, stratified_folds
+from il7ml.models.sample import Sample
 from il7ml.parallel import Progress, run_resumable, run_tasks, spawn
 from il7ml.state import State
 
 Floats = NDArray[np.float64]
-
-
-class Sample(NamedTuple):
-    """A trial as arrays, ready for learning.
-
-    Attributes
-    ----------
-    X : DataFrame of shape (n, k)
-        Baseline variables.
-    y, weight, propensity : ndarray of shape (n,)
-        Outcome, censoring weight (0: unknown), probability of treatment.
-    treatment : ndarray of shape (n,)
-        1 for treated.
-    exposure : ndarray of shape (n,) or None
-        Time at risk, for counts.
-    """
-
-    X: pd.DataFrame
-    y: Floats
-    treatment: NDArray[np.int8]
-    propensity: Floats
-    weight: Floats
-    exposure: Floats | None = None
-
-    def rows(self, rows: NDArray[np.intp]) -> Sample:
-        """Return the given patients, in that order; one may come more than once."""
-        return Sample(
-            self.X.iloc[rows].reset_index(drop=True),
-            self.y[rows],
-            self.treatment[rows],
-            self.propensity[rows],
-            self.weight[rows],
-            None if self.exposure is None else self.exposure[rows],
-        )
 
 
 class OutOfFold(NamedTuple):
@@ -61,15 +29,28 @@ class OutOfFold(NamedTuple):
         Each risk model's mean outcome without and with treatment.
     effects : dict of str to ndarray of shape (effect repeats, n)
         Each learner's individual effect (treated minus untreated) as a deviation from that model's average effect.
+    choice : ndarray of shape (repeats, n)
+        The model chosen by the patients outside the patient's fold: its place in `untreated`. Where no choice was
+        asked for, their number.
     """
 
     untreated: dict[str, Floats]
     treated: dict[str, Floats]
     effects: dict[str, Floats]
+    choice: NDArray[np.intp]
 
     def factual(self, model: str, treatment: NDArray[np.int8]) -> Floats:
         """Return predictions under the arm each patient was in, shape (repeats, n)."""
         return np.where(treatment == 1, self.treated[model], self.untreated[model])
+
+    def chosen(self, treatment: NDArray[np.int8] | int) -> Floats:
+        """Return predictions under the given arm by the model chosen without the patient, shape (repeats, n)."""
+        models = np.where(np.asarray(treatment) == 1, list(self.treated.values()), list(self.untreated.values()))
+        return np.asarray(np.take_along_axis(models, self.choice[None], axis=0)[0])
+
+    def choices(self) -> dict[str, float]:
+        """Return for which share of the predictions each model was chosen."""
+        return {name: float((self.choice == place).mean()) for place, name in enumerate(self.untreated)}
 
 
 def cross_validate(
@@ -81,6 +62,7 @@ def cross_validate(
     folds: int = 5,
     repeats: int = 10,
     effect_repeats: int = 0,
+    choose: bool = False,
     seed: int = 0,
     workers: int = 1,
     progress: Progress | None = None,
@@ -96,6 +78,8 @@ def cross_validate(
         Names of the catalog.
     folds, repeats, effect_repeats : int
         Effect learners take part in the first `effect_repeats` repetitions, in all if there are fewer.
+    choose : bool, default False
+        Whether each fold's training patients also choose among the models, see `choose_among`.
     seed, workers, progress, state
         See `parallel.run_resumable`; results do not depend on `workers`.
 
@@ -108,6 +92,7 @@ def cross_validate(
     strata = outcome_strata(sample.y, sample.treatment, setting.outcome)
     seeds = spawn(seed, repeats)
     assignment = [stratified_folds(strata, folds, np.random.default_rng(s)) for s in seeds]
+    inner = [spawn(s, folds) if choose else [None] * folds for s in seeds]
     tasks = [
         (
             sample,
@@ -117,6 +102,7 @@ def cross_validate(
             fold,
             held,
             seed + repeat,
+            inner[repeat][held],
         )
         for repeat, fold in enumerate(assignment)
         for held in range(folds)
@@ -126,14 +112,31 @@ def cross_validate(
         {name: np.empty((repeats, n)) for name in models},
         {name: np.empty((repeats, n)) for name in models},
         {name: np.empty((effect_repeats, n)) for name in learners},
+        np.empty((repeats, n), dtype=np.intp),
     )
     for number, part in enumerate(parts):
         repeat, held = divmod(number, folds)
         rows = assignment[repeat] == held
+        result.choice[repeat, rows] = int(part.pop("choice"))
         for key, values in part.items():
             kind, _, name = key.partition(".")
             getattr(result, kind)[name][repeat, rows] = values
     return result
+
+
+class LeftOut(NamedTuple):
+    """Predictions for the patients of sites by models of all other sites.
+
+    Attributes
+    ----------
+    predicted : ndarray of shape (n,)
+        Under the arm that each patient was in.
+    choices : dict of str to float
+        For which share of the sites each model was chosen.
+    """
+
+    predicted: Floats
+    choices: dict[str, float]
 
 
 def leave_one_site_out(
@@ -141,20 +144,21 @@ def leave_one_site_out(
     setting: Setting,
     site: NDArray[np.object_],
     *,
-    model: RiskModelName,
+    models: Sequence[RiskModelName],
+    seed: int | np.random.SeedSequence = 0,
     workers: int = 1,
     progress: Progress | None = None,
-) -> Floats:
-    """Return each patient's prediction, under the arm the patient was in, by a model of all other sites, shape (n,).
+) -> LeftOut:
+    """Predict each site by the model that all other sites choose, fitted to these.
 
     Parameters
     ----------
     sample : Sample
     setting : Setting
     site : ndarray of shape (n,)
-    model : str
-        Name of the catalog.
-    workers, progress
+    models : sequence of str
+        Candidates, names of the catalog; see `choose_among`.
+    seed, workers, progress
         See `parallel.run_tasks`.
 
     References
@@ -162,12 +166,30 @@ def leave_one_site_out(
     Steyerberg and Harrell, J Clin Epidemiol 2016;69:245, doi 10.1016/j.jclinepi.2015.04.005 (internal-external).
     """
     codes, names = pd.factorize(site)
-    tasks = [(sample, setting, (model,), (), codes, held, 0) for held in range(len(names))]
-    predicted = np.empty(sample.y.size)
-    for held, part in enumerate(run_tasks(_fit_fold, tasks, workers=workers, progress=progress)):
-        rows = codes == held
-        predicted[rows] = np.where(sample.treatment[rows] == 1, part[f"treated.{model}"], part[f"untreated.{model}"])
-    return predicted
+    seeds = spawn(seed, len(names))
+    tasks = [(sample, setting, tuple(models), codes, held, each) for held, each in enumerate(seeds)]
+    predicted, chosen = np.empty(sample.y.size), []
+    for held, (name, values) in enumerate(run_tasks(_fit_others, tasks, workers=workers, progress=progress)):
+        predicted[codes == held] = values
+        chosen.append(name)
+    return LeftOut(predicted, {name: chosen.count(name) / len(chosen) for name in models})
+
+
+def _fit_others(
+    sample: Sample,
+    setting: Setting,
+    models: Sequence[RiskModelName],
+    site: NDArray[np.intp],
+    held: int,
+    seed: np.random.SeedSequence,
+) -> tuple[RiskModelName, Floats]:
+    """Return the model that the other sites choose and its predictions for the site left out."""
+    train, test = sample.rows(np.flatnonzero(site != held)), sample.rows(np.flatnonzero(site == held))
+    name = choose_among(models, train, setting, np.random.default_rng(seed))
+    model = make_risk_model(name, setting).fit(
+        train.X, train.y, train.treatment, sample_weight=train.weight, exposure=train.exposure
+    )
+    return name, np.where(test.treatment == 1, model.predict(test.X, 1), model.predict(test.X, 0))
 
 
 def _fit_fold(
@@ -178,17 +200,18 @@ def _fit_fold(
     folds: NDArray[np.intp],
     held: int,
     seed: int,
+    inner: np.random.SeedSequence | None,
 ) -> dict[str, Floats]:
     """Train everything on the other folds and predict the held-out one: arrays by field of `OutOfFold` and name."""
     train, test = sample.rows(np.flatnonzero(folds != held)), sample.X[folds == held]
-    found = {}
+    found = {"choice": choice_of(models, train, setting, inner)}
     for name in models:
         model = make_risk_model(name, setting).fit(
             train.X, train.y, train.treatment, sample_weight=train.weight, exposure=train.exposure
         )
         found[f"untreated.{name}"], found[f"treated.{name}"] = model.predict(test, 0), model.predict(test, 1)
     for learner_name in learners:
-        learner = make_effect_learner(learner_name, setting, bootstrap=0, seed=seed)
+        learner = make_effect_learner(learner_name, setting, seed=seed)
         learner.fit(
             train.X,
             train.y,
@@ -201,6 +224,15 @@ def _fit_fold(
         # negatively correlated with the scores of the one held out.
         found[f"effects.{learner_name}"] = learner.predict(test) - learner.predict(train.X).mean()
     return found
+
+
+def choice_of(
+    models: Sequence[RiskModelName], train: Sample, setting: Setting, seed: np.random.SeedSequence | None
+) -> Floats:
+    """Return the place of the model that these patients choose, as tasks keep it; their number without a seed."""
+    if seed is None:
+        return np.array(float(len(models)))
+    return np.array(float(models.index(choose_among(models, train, setting, np.random.default_rng(seed)))))
 
 
 def bootstrap_rows(treatment: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.intp]:

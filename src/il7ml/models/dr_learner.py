@@ -1,28 +1,50 @@
-"""The DR-learner: a penalised linear model of the effect, fitted to cross-fitted doubly-robust scores."""
+"""The DR-learner: a model of the effect, fitted to cross-fitted doubly-robust scores."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from il7ml.errors import InputError, nearest
 from il7ml.evaluation.effects import DoublyRobustScores
-from il7ml.family import CONTINUOUS
-from il7ml.features.columns import infer_variables, to_columns
-from il7ml.features.design import LinearDesign
-from il7ml.models.effect_learner import EffectLearner, MeansModel, Trial, as_frame, cross_fit_means
+from il7ml.family import CONTINUOUS, Kind
+from il7ml.features.columns import as_frame, infer_variables, to_columns
+from il7ml.features.design import LinearDesign, TreeDesign
+from il7ml.models.effect_learner import EffectLearner, MeansModel, Trial, cross_fit_means
 from il7ml.models.fitted import FittedLinear
 from il7ml.models.glm import fit_glm
+from il7ml.models.outcome_estimator import fit_mean, predict_mean, rates
 from il7ml.models.risk import LinearRiskModel
 from il7ml.parallel import spawn
+from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
 
 
 class DRLearner(EffectLearner):
-    """Regress cross-fitted doubly-robust scores on the baseline variables, with a ridge penalty.
+    """Regress cross-fitted doubly-robust scores on the baseline variables.
 
-    See `EffectLearner` for parameters and attributes; in addition `fitted_` (FittedLinear) is the effect model.
+    Parameters
+    ----------
+    outcome, variables, spline, folds, bootstrap, random_state
+        As in `EffectLearner`.
+    outcome_estimator : scikit-learn estimator, optional
+        Fitted in each arm: a classifier or regressor for binary outcomes, a regressor otherwise. It sees raw columns,
+        so it has to take missing values if there are any. By default one penalised regression for both arms.
+    effect_estimator : scikit-learn regressor, optional
+        Fitted to the scores, a forest or boosted trees for example; it sees raw columns. By default ridge regression on
+        a standardised design.
+    modifiers : tuple of str
+        Variables that the effect may depend on; by default all.
+
+    Attributes
+    ----------
+    fitted_ : FittedLinear or fitted estimator
+        The effect model.
 
     References
     ----------
@@ -39,6 +61,28 @@ class DRLearner(EffectLearner):
     >>> learner.predict(pd.DataFrame({"x": [1.0]})).round(1).tolist()
     [1.0]
     """
+
+    def __init__(
+        self,
+        outcome: Kind = "binary",
+        outcome_estimator: Any = None,
+        effect_estimator: Any = None,
+        modifiers: tuple[str, ...] = (),
+        variables: Mapping[str, Variable] | None = None,
+        spline: tuple[str, ...] = (),
+        folds: int = 5,
+        bootstrap: int = 50,
+        random_state: int = 0,
+    ) -> None:
+        self.outcome = outcome
+        self.outcome_estimator = outcome_estimator
+        self.effect_estimator = effect_estimator
+        self.modifiers = modifiers
+        self.variables = variables
+        self.spline = spline
+        self.folds = folds
+        self.bootstrap = bootstrap
+        self.random_state = random_state
 
     def _learn(self, frame: pd.DataFrame, trial: Trial) -> None:
         first, second = spawn(self.random_state, 2)
@@ -61,13 +105,26 @@ class DRLearner(EffectLearner):
             self.variables_ = dict(self.variables) if self.variables is not None else infer_variables(X)
             self.feature_names_in_ = np.array(list(map(str, X.columns)), dtype=object)
             self.n_features_in_ = X.shape[1]
-        columns = to_columns(X, self.variables_)
-        design = LinearDesign.learn(columns, self.variables_, spline=self.spline)
-        matrix = design.matrix(columns, len(X))
+        for name in self.modifiers:
+            if name not in self.variables_:
+                raise InputError(f"modifiers: {name!r} is not among the variables.{nearest(name, self.variables_)}")
+        columns, used = (
+            to_columns(X, self.variables_),
+            {n: self.variables_[n] for n in self.modifiers or self.variables_},
+        )
         self._set_average(scores)
+        draws = [rng.integers(0, len(X), len(X)) for _ in range(self.bootstrap)]
+        if self.effect_estimator is not None:
+            self.design_ = TreeDesign.learn(used)
+            matrix, even = self.design_.matrix(columns, len(X)).astype(float), np.ones(len(X))
+            self.fitted_ = fit_mean(self.effect_estimator, matrix, scores.effect, even)
+            self.refits_ = [fit_mean(self.effect_estimator, matrix[rows], scores.effect[rows], even) for rows in draws]
+            return self
+        spline = tuple(name for name in self.spline if name in used)
+        design = LinearDesign.learn(columns, used, spline=spline)
+        matrix = design.matrix(columns, len(X))
         fit = fit_glm(CONTINUOUS, matrix, scores.effect)
         self.fitted_ = FittedLinear(design, fit.coefficients, fit.intercept)
-        draws = [rng.integers(0, len(X), len(X)) for _ in range(self.bootstrap)]
         refits = [fit_glm(CONTINUOUS, matrix[rows], scores.effect[rows]) for rows in draws]
         self.refit_coefficients_ = np.array([refit.coefficients for refit in refits]).reshape(
             len(refits), matrix.shape[1]
@@ -78,13 +135,21 @@ class DRLearner(EffectLearner):
     def predict(self, X: pd.DataFrame | ArrayLike) -> Floats:
         """Return the individual effect, treated minus control, shape (n,)."""
         columns, n = self._columns(X)
-        return self.fitted_.linear_predictor(columns, n)
+        if self.effect_estimator is not None:
+            return self._possible(predict_mean(self.fitted_, self.design_.matrix(columns, n).astype(float)))
+        return self._possible(self.fitted_.linear_predictor(columns, n))
 
     def _refits(self, frame: pd.DataFrame) -> Floats:
+        if self.effect_estimator is not None:
+            columns, n = self._columns(frame)
+            matrix = self.design_.matrix(columns, n).astype(float)
+            return np.array([predict_mean(refit, matrix) for refit in self.refits_])
         matrix = self.fitted_.design.matrix(*self._columns(frame))
         return np.asarray(self.refit_intercepts_[:, None] + self.refit_coefficients_ @ matrix.T)
 
     def _nuisance(self, frame: pd.DataFrame, trial: Trial, rows: NDArray[np.intp]) -> MeansModel:
+        if self.outcome_estimator is not None:
+            return self._arms_means(frame, trial, rows)
         model = LinearRiskModel(self.outcome, variables=self.variables_, spline=self.spline).fit(
             frame.iloc[rows],
             trial.y[rows],
@@ -93,3 +158,14 @@ class DRLearner(EffectLearner):
             exposure=trial.exposure_of(rows),
         )
         return lambda X: (model.predict(as_frame(X), 0), model.predict(as_frame(X), 1))
+
+    def _arms_means(self, frame: pd.DataFrame, trial: Trial, rows: NDArray[np.intp]) -> MeansModel:
+        design = TreeDesign.learn(self.variables_)
+
+        def matrix_of(X: pd.DataFrame) -> Floats:
+            return design.matrix(to_columns(X, self.variables_), len(X)).astype(float)
+
+        matrix, (y, weight) = matrix_of(frame), rates(trial)
+        arms = [rows[trial.treatment[rows] == arm] for arm in (0, 1)]
+        control, treated = (fit_mean(self.outcome_estimator, matrix[own], y[own], weight[own]) for own in arms)
+        return lambda X: (predict_mean(control, matrix_of(X)), predict_mean(treated, matrix_of(X)))

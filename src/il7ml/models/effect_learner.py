@@ -12,10 +12,10 @@ from scipy.special import ndtri
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from il7ml.errors import InputError
+from il7ml.errors import InputError, nearest
 from il7ml.evaluation.effects import DoublyRobustScores, doubly_robust_scores
 from il7ml.family import Family, Kind, family_of
-from il7ml.features.columns import infer_variables, to_columns
+from il7ml.features.columns import as_frame, infer_variables, to_columns
 from il7ml.features.design import LinearDesign
 from il7ml.models.arrays import arm_vector, exposure_vector, outcome_vector, vector, weight_vector
 from il7ml.models.folds import outcome_strata, stratified_folds
@@ -135,7 +135,7 @@ class EffectLearner(BaseEstimator):  # type: ignore[misc]
             raise InputError("predict_interval needs bootstrap refits. Construct the learner with bootstrap=50 or so.")
         spread = self._refits(as_frame(X)).std(axis=0, ddof=1) * float(ndtri(1 - alpha / 2))
         centre = self.predict(X)
-        return centre - spread, centre + spread
+        return self._possible(centre - spread), self._possible(centre + spread)
 
     def _checked(
         self,
@@ -152,6 +152,7 @@ class EffectLearner(BaseEstimator):  # type: ignore[misc]
         self.variables_ = dict(self.variables) if self.variables is not None else infer_variables(frame)
         self.feature_names_in_ = np.array(list(map(str, frame.columns)), dtype=object)
         self.n_features_in_ = frame.shape[1]
+        _check_settings(self.get_params(deep=False), self.variables_)
         self.overlap_: pd.DataFrame | None = None
         estimate = isinstance(propensity, str)
         if estimate and propensity != "estimate":
@@ -180,6 +181,10 @@ class EffectLearner(BaseEstimator):  # type: ignore[misc]
     def _refits(self, frame: pd.DataFrame) -> Floats:
         """Return each refit's effects, shape (bootstrap, n)."""
         raise NotImplementedError
+
+    def _possible(self, effect: Floats) -> Floats:
+        """Return effects within what differences of the outcome can be: -1 to 1 for risks."""
+        return np.clip(effect, -1.0, 1.0) if self.family.kind == "binary" else np.asarray(effect)
 
     def _columns(self, X: pd.DataFrame | ArrayLike) -> tuple[dict[str, Floats], int]:
         check_is_fitted(self)
@@ -255,19 +260,6 @@ def cross_fit_means(
     return untreated, treated
 
 
-def as_frame(X: Any) -> pd.DataFrame:
-    """Return `X` as a frame; a bare array's columns are called x0, x1, ..."""
-    if isinstance(X, pd.DataFrame):
-        return X
-    try:
-        array = np.asarray(X, dtype=float)
-    except (TypeError, ValueError):
-        raise InputError("X: expected a frame or an array of numbers; other values came. Use a DataFrame.") from None
-    if array.ndim != 2:
-        raise InputError(f"X: expected a frame or an array of shape (n, k), got {array.ndim} dimension(s). Reshape it.")
-    return pd.DataFrame(array, columns=[f"x{k}" for k in range(array.shape[1])])
-
-
 def _checked(
     family: Family,
     n: int,
@@ -291,9 +283,21 @@ def _checked(
             "propensity: expected probabilities above 0 and below 1; others came. Leave out patients who had no choice."
         )
     sites = None if groups is None else _sites(groups, n)
-    trial = Trial(y, arm.astype(np.int8), known, weights, exposure_vector(exposure, n), sites)
+    trial = Trial(y, arm.astype(np.int8), known, weights, exposure_vector(exposure, n, family.kind), sites)
     _check_outcomes(trial)
     return trial
+
+
+def _check_settings(settings: Mapping[str, Any], variables: Mapping[str, Variable]) -> None:
+    for name, least in (("folds", 2), ("repeats", 1), ("bootstrap", 0)):
+        value = settings.get(name)
+        if value is not None and value < least:
+            raise InputError(
+                f"{name}: expected {least} or more, got {value}. Construct the learner with another value."
+            )
+    for name in settings.get("spline", ()):
+        if name not in variables:
+            raise InputError(f"spline: {name!r} is not among the variables.{nearest(name, variables)}")
 
 
 def _check_outcomes(trial: Trial) -> None:
@@ -307,7 +311,10 @@ def _check_outcomes(trial: Trial) -> None:
 
 
 def _sites(groups: ArrayLike, n: int) -> NDArray[np.intp]:
-    codes, sites = pd.factorize(np.asarray(groups))
+    values = np.asarray(groups)
+    if values.ndim == 1 and pd.isna(values).any():
+        raise InputError("groups: expected a site for each patient; some are missing. Give these a site of their own.")
+    codes, sites = pd.factorize(values)
     if codes.size != n:
         raise InputError(f"groups: expected {n} values, one a row of X, got {codes.size}. Align it with X.")
     if len(sites) < 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple, Self
 
@@ -15,17 +15,17 @@ from sklearn.utils.validation import check_is_fitted
 from il7ml.errors import InputError, nearest
 from il7ml.evaluation.effects import DoublyRobustScores, average_effect
 from il7ml.family import Kind
-from il7ml.features.columns import Columns, to_columns
+from il7ml.features.columns import Columns, as_frame, to_columns
 from il7ml.features.design import LinearDesign, TreeDesign
 from il7ml.models.arrays import vector
 from il7ml.models.average_prior import average_prior, shrink_average
-from il7ml.models.effect_learner import EffectLearner, Trial, as_frame
+from il7ml.models.effect_learner import EffectLearner, Trial
 from il7ml.models.fitted import FittedTrees
 from il7ml.models.fitted_effect import SCALES, FittedEffect, Scale, reference_patients, slices
 from il7ml.models.glm import fit_glm
 from il7ml.models.learned_effect import learn_effect
 from il7ml.models.nuisance import cross_fitted_means
-from il7ml.models.score_posterior import fit_posterior, sum_scores
+from il7ml.models.score_posterior import ScorePosterior, fit_posterior, sum_scores
 from il7ml.models.shapes import Family, ShapeColumns, limited, make_shapes
 from il7ml.parallel import spawn
 from il7ml.schema import Variable
@@ -77,8 +77,15 @@ class EffectModel(EffectLearner):
     spline : tuple of str
         Variables that enter the outcome's regression as restricted cubic splines.
     folds : int, default 5
-        Folds of the cross-fitting; it is repeated 8 times below 300 patients, 3 times below 5,000.
+        Of the cross-fitting.
+    repeats : int, optional
+        Of the cross-fitting; by default 8 below 300 patients, 3 below 5,000, else 1.
+    bootstrap : int, default 0
+        Number of refits to bootstrap samples, drawn within arms, of patients with their scores. Outcome regressions and
+        thresholds stay as they are: errors in the former move the scores' regression only at second order.
     random_state : int, default 0
+    device : str, default 'cpu'
+        XGBoost's device.
 
     Attributes
     ----------
@@ -92,6 +99,8 @@ class EffectModel(EffectLearner):
         By how much dependence within sites inflates the variance of the average; 1 without sites.
     fitted_ : FittedEffect
         What predicts, as plain arrays: numbers that patients add up to, and no patient's.
+    refits_ : tuple of FittedEffect
+        One a bootstrap sample, around the same average effect.
 
     Notes
     -----
@@ -124,7 +133,10 @@ class EffectModel(EffectLearner):
         variables: Mapping[str, Variable] | None = None,
         spline: tuple[str, ...] = (),
         folds: int = 5,
+        repeats: int | None = None,
+        bootstrap: int = 0,
         random_state: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.outcome = outcome
         self.scale = scale
@@ -132,7 +144,10 @@ class EffectModel(EffectLearner):
         self.variables = variables
         self.spline = spline
         self.folds = folds
+        self.repeats = repeats
+        self.bootstrap = bootstrap
         self.random_state = random_state
+        self.device = device
 
     def fit(
         self,
@@ -195,14 +210,23 @@ class EffectModel(EffectLearner):
             raise InputError(
                 f"modifiers: {unknown[0]!r} is not among the variables.{nearest(unknown[0], self.variables_)}"
             )
-        for_means, for_shapes = map(np.random.default_rng, spawn(self.random_state, 2))
+        for_means, for_shapes, for_draws = map(np.random.default_rng, spawn(self.random_state, 3))
         columns = to_columns(frame, self.variables_)
         design = LinearDesign.learn(columns, self.variables_, spline=self.spline, weight=trial.weight)
         matrix = design.matrix(columns, len(frame))
         repeats = [
             (trial.scores(*means), *means)
             for means in cross_fitted_means(
-                frame, matrix, trial, self.outcome, self.variables_, trial.sites, self.folds, for_means
+                frame,
+                matrix,
+                trial,
+                self.outcome,
+                self.variables_,
+                trial.sites,
+                self.folds,
+                for_means,
+                self.repeats,
+                self.device,
             )
         ]
         scores = DoublyRobustScores(*np.mean([each[0] for each in repeats], axis=0))
@@ -213,8 +237,9 @@ class EffectModel(EffectLearner):
         self.ate_, self.ate_interval_ = self._average_effect(scores, trial, risk.effective_df)
         prior = self._prior(working, trial)
         self.design_effect_ = prior.design_effect
-        self.fitted_, self.heterogeneity_probability_ = self._fitted(
-            columns, design, risk.coefficients[1:], working, prior, for_shapes
+        draws = (_drawn_weight(working.weight, trial.treatment, for_draws) for _ in range(self.bootstrap))
+        self.fitted_, self.refits_, self.heterogeneity_probability_ = self._fitted(
+            columns, design, risk.coefficients[1:], working, prior, for_shapes, draws
         )
 
     def _working_scores(
@@ -281,8 +306,12 @@ class EffectModel(EffectLearner):
         working: _WorkingScores,
         prior: _Prior,
         rng: np.random.Generator,
-    ) -> tuple[FittedEffect, float]:
-        """Return what predicts, and the posterior probability of heterogeneity; `coefficients` are the risk's."""
+        draws: Iterable[Floats],
+    ) -> tuple[FittedEffect, tuple[FittedEffect, ...], float]:
+        """Return what predicts, its refits to the `draws`, and the posterior probability of heterogeneity.
+
+        `coefficients` are the risk's; a draw is each patient's weight.
+        """
         n = working.effect.size
         matrix = limited(design.matrix(columns, n))
         centre, scale = _standard(matrix @ coefficients)
@@ -293,7 +322,7 @@ class EffectModel(EffectLearner):
         tree_centre = tree_scale = 0.0
         if n >= _LEARNED_FROM and self.variables_:
             trees, effect = learn_effect(
-                TreeDesign.learn(self.variables_), columns, working.effect, working.weight, rng
+                TreeDesign.learn(self.variables_), columns, working.effect, working.weight, rng, self.device
             )
             tree_centre, tree_scale = _standard(effect)
             extra = np.column_stack([extra, (effect - tree_centre) * tree_scale])
@@ -302,10 +331,14 @@ class EffectModel(EffectLearner):
         base = matrix[:, straight]
         owners = tuple(design.owners[column] for column in straight)
         shapes = make_shapes(ShapeColumns(base, owners, extra, families), self.modifiers, rng)
-        sums = sum_scores(
-            (shapes.features(base[rows], extra[rows]), working.effect[rows], working.weight[rows]) for rows in slices(n)
-        )
-        posterior = fit_posterior(sums.scaled(1 / prior.design_effect), shapes, prior.unit)
+
+        def learn(weight: Floats) -> ScorePosterior:
+            sums = sum_scores(
+                (shapes.features(base[rows], extra[rows]), working.effect[rows], weight[rows]) for rows in slices(n)
+            )
+            return fit_posterior(sums.scaled(1 / prior.design_effect), shapes, prior.unit)
+
+        posterior = learn(working.weight)
         moments, needed = posterior.moments()
         fitted = FittedEffect(
             kind=self.outcome,
@@ -323,7 +356,11 @@ class EffectModel(EffectLearner):
             moments=moments,
             background=reference_patients(design, columns, self.variables_),
         )
-        return fitted, posterior.probability
+        refits = []
+        for weight in draws:
+            moments, needed = learn(weight).moments()
+            refits.append(replace(fitted, pairs=shapes.pairs[needed], moments=moments))
+        return fitted, tuple(refits), posterior.probability
 
 
 def _straight(design: LinearDesign) -> Indices:
@@ -364,3 +401,13 @@ def _overall(trial: Trial) -> tuple[float, float]:
         y, weight = trial.y[trial.treatment == arm], trial.weight[trial.treatment == arm]
         squares += float(weight @ (y - np.average(y, weights=weight)) ** 2)
     return float(trial.weight @ trial.y / time.sum()), float(np.sqrt(squares / trial.weight.sum()))
+
+
+def _drawn_weight(weight: Floats, treatment: NDArray[np.int8], rng: np.random.Generator) -> Floats:
+    """Return the patients' weights in a bootstrap sample drawn within arms, of mean 1."""
+    counts = np.zeros(weight.size)
+    for arm in (0, 1):
+        members = np.flatnonzero(treatment == arm)
+        counts[members] = rng.multinomial(members.size, np.full(members.size, 1 / members.size))
+    drawn = counts * weight
+    return np.asarray(drawn / drawn.mean())

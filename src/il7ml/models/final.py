@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 from il7ml.config import RiskModelName
 from il7ml.evaluation.effects import DoublyRobustScores
 from il7ml.family import FAMILIES
-from il7ml.features.columns import Columns, to_columns
-from il7ml.models.catalog import RiskModel, Setting, make_risk_model
-from il7ml.models.crossfit import Sample, bootstrap_rows
-from il7ml.models.dr_learner import DRLearner
+from il7ml.features.columns import to_columns
+from il7ml.models.catalog import RiskModel, Setting, make_effect_model, make_risk_model
+from il7ml.models.crossfit import bootstrap_rows
+from il7ml.models.effect_model import EffectModel
 from il7ml.models.fitted import Fitted
 from il7ml.models.relative_effect import constant_shift
+from il7ml.models.sample import Sample
 from il7ml.parallel import Progress, run_tasks, spawn
 
 Floats = NDArray[np.float64]
+
+# Patients of all refits of the effect model together: each goes through all shapes once more.
+_REFIT_PATIENTS = 250_000
+_FEWEST_REFITS = 10
 
 
 class FinalRisk(NamedTuple):
@@ -71,8 +76,9 @@ def fit_final_risk(
     """
     model = fit_whole(name, sample, setting)
     columns = to_columns(sample.X, setting.variables)
-    half_event = 0.5 / (sample.y.size if sample.exposure is None else float(sample.exposure.sum()))
-    theta = _theta(setting, model.fitted_, columns, sample.y.size, float(scores.effect.mean()), half_event)
+    half_event = smallest_average(sample.y, sample.exposure)
+    linear = model.fitted_.linear_predictor(columns, sample.y.size)
+    theta = relative_effect(setting, linear, float(scores.effect.mean()), half_event)
     draws = [bootstrap_rows(sample.treatment, np.random.default_rng(s)) for s in spawn(seed, refits)]
     averages = _bootstrap_averages(scores.effect, draws)
     tasks = [(model, sample, setting, average, rows, half_event) for rows, average in zip(draws, averages, strict=True)]
@@ -80,17 +86,22 @@ def fit_final_risk(
     return FinalRisk(model.fitted_, theta, tuple(fitted for fitted, _ in results), np.array([t for _, t in results]))
 
 
-def fit_final_effect(
-    sample: Sample, setting: Setting, scores: DoublyRobustScores, refits: int, rng: np.random.Generator
-) -> DRLearner:
-    """Fit the effect model to the out-of-fold scores of all patients."""
-    learner = DRLearner(
-        setting.outcome,
-        variables=dict(setting.variables),
-        spline=setting.spline,
-        bootstrap=refits,
+def fit_final_effect(sample: Sample, setting: Setting, seed: int, bootstrap: int = 0) -> EffectModel:
+    """Fit the effect model to all patients, and to bootstrap samples of their scores for its explanations.
+
+    There are fewer refits where patients are many, and none beyond 25,000.
+    """
+    affordable = min(bootstrap, _REFIT_PATIENTS // sample.y.size)
+    return make_effect_model(
+        setting, seed=seed, bootstrap=affordable if affordable >= min(bootstrap, _FEWEST_REFITS) else 0
+    ).fit(
+        sample.X,
+        sample.y,
+        sample.treatment,
+        propensity=sample.propensity,
+        sample_weight=sample.weight,
+        exposure=sample.exposure,
     )
-    return learner.fit_scores(sample.X, scores, rng)
 
 
 def fit_whole(name: RiskModelName, sample: Sample, setting: Setting) -> RiskModel:
@@ -113,7 +124,7 @@ def _refit(
     drawn = sample.rows(rows)
     columns = to_columns(drawn.X, setting.variables)
     fitted = model.refit(drawn.X, drawn.y, drawn.treatment, sample_weight=drawn.weight, exposure=drawn.exposure)
-    return fitted, _theta(setting, fitted, columns, rows.size, average, half_event)
+    return fitted, relative_effect(setting, fitted.linear_predictor(columns, rows.size), average, half_event)
 
 
 def _bootstrap_averages(effect: Floats, draws: Sequence[NDArray[np.intp]]) -> list[float]:
@@ -129,14 +140,18 @@ def _bootstrap_averages(effect: Floats, draws: Sequence[NDArray[np.intp]]) -> li
     return [float(average) for average in stretched]
 
 
-def _theta(setting: Setting, fitted: Fitted, columns: Columns, n: int, average: float, half_event: float) -> float:
+def smallest_average(y: Floats, exposure: Floats | None) -> float:
+    """Return half an event among all patients: the least mean under treatment that is believed."""
+    return 0.5 / (y.size if exposure is None else float(exposure.sum()))
+
+
+def relative_effect(setting: Setting, linear: Floats, average: float, half_event: float) -> float:
     """Return the relative effect that gives the average effect, as far as the outcome's range allows.
 
     An average can ask for less than no risk under treatment, in a bootstrap sample above all; half an event among all
     patients is then the least (the usual continuity correction), so that one draw cannot stretch an interval at will.
     """
     family = FAMILIES[setting.outcome]
-    linear = fitted.linear_predictor(columns, n)
     if setting.outcome != "continuous":
         untreated = float(family.mean(linear).mean())
         most = 1 - half_event if setting.outcome == "binary" else np.inf

@@ -6,7 +6,7 @@ variables' contributions. The relative effect of the arm is a number beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,22 +14,27 @@ from numpy.typing import NDArray
 
 from il7ml.features.columns import Columns
 from il7ml.features.design import LinearDesign, TreeDesign
+from il7ml.models.stored_trees import StoredTrees
 
 Floats = NDArray[np.float64]
 
 
-class Fitted(Protocol):
+class Additive(Protocol):
+    """A model whose prediction is split over the variables."""
+
+    def linear_predictor(self, columns: Columns, n: int) -> Floats:
+        """Return the prediction on the scale on which contributions add up, shape (n,)."""
+
+    def contributions(self, columns: Columns, n: int) -> tuple[float, dict[str, Floats]]:
+        """Return base and contributions by variable; they add up to the linear predictor."""
+
+
+class Fitted(Additive, Protocol):
     """A model of the outcome without treatment, on the link scale."""
 
     @property
     def arm_effect(self) -> float:
         """Shift of the linear predictor under treatment."""
-
-    def linear_predictor(self, columns: Columns, n: int) -> Floats:
-        """Return the linear predictor without treatment, shape (n,)."""
-
-    def contributions(self, columns: Columns, n: int) -> tuple[float, dict[str, Floats]]:
-        """Return base and contributions by variable; they add up to the linear predictor."""
 
     def recalibrated(self, intercept: float, slope: float) -> Fitted:
         """Return the model whose linear predictor is `intercept` + `slope` times this one's."""
@@ -63,12 +68,13 @@ class FittedLinear:
 
 @dataclass(frozen=True)
 class FittedTrees:
-    """Boosted trees and an intercept on a tree design."""
+    """Boosted trees and an intercept on a tree design; what was read from a file has the trees' nodes beside them."""
 
     design: TreeDesign
     booster: Any
     intercept: float
     arm_effect: float = 0.0
+    nodes: StoredTrees | None = field(default=None, compare=False, repr=False)
 
     def linear_predictor(self, columns: Columns, n: int) -> Floats:
         """Return the linear predictor without treatment, shape (n,)."""
@@ -88,6 +94,17 @@ class FittedTrees:
         gap = self.linear_predictor(columns, n) - base - shares.sum(axis=1)
         shares = shares + np.abs(shares) * np.divide(gap, size, out=np.zeros(n), where=size > 0)[:, None]
         return base, sum_by_owner(shares, self.design.owners)
+
+    def interactions(self, columns: Columns, n: int) -> Floats:
+        """Return exact SHAP interaction values of the design's p columns, shape (n, p, p) (Lundberg 2020).
+
+        Both halves of a pair are the same, and the rows add up to the contributions.
+        """
+        from xgboost import DMatrix
+
+        width = len(self.design.owners) + 1
+        values = self.booster.predict(DMatrix(self.design.matrix(columns, n)), pred_interactions=True)
+        return np.asarray(values, dtype=float).reshape(n, width, width)[:, :-1, :-1]
 
     def recalibrated(self, intercept: float, slope: float) -> FittedStack:
         """Return the model whose linear predictor is `intercept` + `slope` times this one's."""

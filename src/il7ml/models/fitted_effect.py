@@ -126,6 +126,22 @@ class FittedEffect:
             mean[rows], variance[rows] = self.moments.at(features)
         return mean + self.average[0], variance + self.average[1]
 
+    def average_effect(self, columns: Columns, n: int) -> tuple[float, float]:
+        """Return mean and variance of the average effect of these patients on the working scale."""
+        matrix = limited(self.design.matrix(columns, n))
+        extra = self._extra(matrix, columns)
+        # The effect is linear in the features, so the average patient's features are all that matters.
+        total = sum(
+            self.atoms.products(self.pairs, matrix[rows][:, self.straight], extra[rows]).sum(axis=0)
+            for rows in slices(n)
+        )
+        mean, variance = self.moments.at(np.atleast_2d(total / n))
+        return float(mean[0]) + self.average[0], float(variance[0]) + self.average[1]
+
+    def linear_predictor(self, columns: Columns, n: int) -> Floats:
+        """Return each patient's mean effect on the working scale, shape (n,)."""
+        return self.effect(columns, n)[0]
+
     def to_scale(self, effect: Floats) -> Floats:
         """Return effects on the chosen scale."""
         if self.scale != "difference":

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 
@@ -26,7 +27,7 @@ PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _WEAKEST = 4.0
 # An unpenalised column is one whose coefficient the penalty cannot see: blown up by this factor. A thousand shrinks an
 # arm effect by less than 1e-4 at the largest penalty and still keeps a separated arm's coefficient finite.
-_FREE = 1e3
+FREE = 1e3
 
 
 class GlmFit(NamedTuple):
@@ -105,7 +106,7 @@ def fit_glm(
     free = np.empty((n, 0)) if free is None else free
     weight = np.ones(n) if weight is None else weight
     used = weight > 0
-    design = np.hstack([free * _FREE, matrix])[used]
+    design = np.hstack([free * FREE, matrix])[used]
     y, weight = y[used], weight[used]
     exposure = None if exposure is None else exposure[used]
     if penalties is not None and not penalties:
@@ -113,15 +114,17 @@ def fit_glm(
     if _is_degenerate(family, y):
         intercept = float(family.link(np.average(y, weights=weight)))
         return GlmFit(intercept, np.zeros(design.shape[1]), max(penalties or PENALTIES), 0.0, 1.0)
-    information = _information(family, y, weight, exposure)
+    information = column_information(family, y, weight, exposure)
     if penalties is None:
         penalties = bearable_penalties(family, information)
     # The strongest penalty comes first, for it wins where all criteria are infinite: too few patients for any.
     candidates = sorted(penalties, reverse=True) if matrix.shape[1] else [1.0]
-    fits = [_fit(family, design, y, weight, exposure, each, each * information) for each in candidates]
+    # Arrays come checked, and a validation fits thousands of small models, of whose time checks would take a sixth.
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        fits = [_fit(family, design, y, weight, exposure, each, each * information) for each in candidates]
     best = min(fits, key=lambda fit: fit.criterion)
     coefficients = best.coefficients.copy()
-    coefficients[: free.shape[1]] *= _FREE
+    coefficients[: free.shape[1]] *= FREE
     return best._replace(coefficients=coefficients)
 
 
@@ -145,7 +148,7 @@ def _is_degenerate(family: Family, y: Floats) -> bool:
     return family.kind == "count" and bool(y.max() == 0)
 
 
-def _information(family: Family, y: Floats, weight: Floats, exposure: Floats | None) -> float:
+def column_information(family: Family, y: Floats, weight: Floats, exposure: Floats | None) -> float:
     """Return the Fisher information of one standardised column in the model without covariates."""
     if family.kind == "continuous":
         return float(weight.sum())
@@ -213,10 +216,14 @@ def _criterion(
     centred = design - np.average(design, axis=0, weights=curvature)
     hessian = (centred * curvature[:, None]).T @ centred
     df = 1.0 + float(np.trace(np.linalg.solve(hessian + penalty * np.eye(len(hessian)), hessian)))
-    n = float(weight.sum())
     deviance = 2 * float((weight * family.loss(y, mean, exposure)).sum())
+    return corrected_aic(family, deviance, df, float(weight.sum())), df
+
+
+def corrected_aic(family: Family, deviance: float, df: float, n: float) -> float:
+    """Return the corrected Akaike criterion of a fit: twice the loss of `n` patients, penalised for `df` parameters."""
     parameters = df
     if family.kind == "continuous":
         deviance, parameters = n * float(np.log(max(deviance / 2 / n, 1e-300))), df + 1  # the variance counts too
     correction = 2 * parameters * n / (n - parameters - 1) if n > parameters + 2 else np.inf
-    return deviance + correction, df
+    return deviance + correction

@@ -29,7 +29,12 @@ _SMALLEST_LEAF = 0.01
 
 
 def learn_effect(
-    design: TreeDesign, columns: Columns, scores: Floats, weight: Floats, rng: np.random.Generator
+    design: TreeDesign,
+    columns: Columns,
+    scores: Floats,
+    weight: Floats,
+    rng: np.random.Generator,
+    device: str = "cpu",
 ) -> tuple[tuple[FittedTrees, ...], Floats]:
     """Fit boosted trees to the scores in halves, and return them with each half's prediction by the other's trees.
 
@@ -42,6 +47,8 @@ def learn_effect(
     scores, weight : ndarray of shape (n,)
     rng : Generator
         Deals the patients.
+    device : str, default 'cpu'
+        XGBoost's device.
     """
     import xgboost
 
@@ -52,8 +59,9 @@ def learn_effect(
         train = fold != held
         centred = (scores[train] - np.average(scores[train], weights=weight[train])) / scale
         data = xgboost.DMatrix(matrix[train], label=centred, weight=weight[train], nthread=1)
-        settings = {**_SETTINGS, "min_child_weight": _SMALLEST_LEAF * train.sum()}
+        settings = {**_SETTINGS, "min_child_weight": _SMALLEST_LEAF * train.sum(), "device": device}
         booster = xgboost.train(settings, data, num_boost_round=_ROUNDS)
+        booster.set_param({"device": "cpu"})  # what it predicts from is in the processor's memory
         out_of_fold[~train] = booster.inplace_predict(matrix[~train])
         trees.append(FittedTrees(design, booster, 0.0))
     return tuple(trees), out_of_fold

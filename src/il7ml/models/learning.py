@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from il7ml.config import RiskModelName
 from il7ml.family import FAMILIES
 from il7ml.models.catalog import Setting, make_risk_model
-from il7ml.models.crossfit import Sample
 from il7ml.models.folds import outcome_strata, stratified_folds
+from il7ml.models.sample import Sample
 from il7ml.parallel import Progress, run_resumable, spawn
 from il7ml.state import State
 

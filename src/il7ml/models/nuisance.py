@@ -39,6 +39,8 @@ def cross_fitted_means(
     sites: Indices | None,
     folds: int,
     rng: np.random.Generator,
+    repeats: int | None = None,
+    device: str = "cpu",
 ) -> Iterator[tuple[Floats, Floats]]:
     """Yield out-of-fold means without and with treatment, each of shape (n,), once a repeat.
 
@@ -54,6 +56,10 @@ def cross_fitted_means(
         Patients of one site stay in one fold.
     folds : int
     rng : Generator
+    repeats : int, optional
+        By default `repeats_for` the number of patients.
+    device : str, default 'cpu'
+        XGBoost's device.
 
     References
     ----------
@@ -64,14 +70,14 @@ def cross_fitted_means(
     trees = n >= _TREES_FROM and bool(variables)
     # Whether a higher outcome is worse is not known here, so the dictionary's directions cannot constrain the trees.
     free = {name: variable.model_copy(update={"direction": 0}) for name, variable in variables.items()}
-    for _ in range(repeats_for(n)):
+    for _ in range(repeats_for(n) if repeats is None else repeats):
         fold = _assign(trial, outcome, sites, folds, rng)
         linear, boosted = np.empty((2, n)), np.empty((2, n))
         for held in np.unique(fold):
             train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
             linear[:, test] = _linear_means(matrix, trial, outcome, train, test)
             if trees:
-                boosted[:, test] = _boosted_means(frame, trial, outcome, free, train, test)
+                boosted[:, test] = _boosted_means(frame, trial, outcome, free, train, test, device)
         share = _tree_share(linear, boosted, trial, outcome) if trees else 0.0
         untreated, treated = (1 - share) * linear + share * boosted if trees else linear
         yield untreated, treated
@@ -112,8 +118,9 @@ def _boosted_means(
     variables: Mapping[str, Variable],
     train: Indices,
     test: Indices,
+    device: str,
 ) -> tuple[Floats, Floats]:
-    model = BoostedRiskModel(outcome, variables=variables).fit(
+    model = BoostedRiskModel(outcome, variables=variables, device=device).fit(
         frame.iloc[train],
         trial.y[train],
         trial.treatment[train],

@@ -19,7 +19,7 @@ Indices = NDArray[np.intp]
 _ROUNDS = 200
 
 
-def shallow_boosting(kind: Kind) -> Any:
+def shallow_boosting(kind: Kind, device: str = "cpu") -> Any:
     """Return unfitted XGBoost, shallow and shrunken: a classifier for binary outcomes, else a regressor.
 
     Examples
@@ -29,7 +29,7 @@ def shallow_boosting(kind: Kind) -> Any:
     """
     import xgboost
 
-    settings = {**TREE_SETTINGS, "n_estimators": _ROUNDS, "n_jobs": 1, "random_state": 0}
+    settings = {**TREE_SETTINGS, "n_estimators": _ROUNDS, "n_jobs": 1, "random_state": 0, "device": device}
     if kind == "binary":
         return xgboost.XGBClassifier(**settings)
     return xgboost.XGBRegressor(**settings, objective="count:poisson" if kind == "count" else "reg:squarederror")

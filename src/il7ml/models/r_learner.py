@@ -26,7 +26,7 @@ class RLearner(TwoStageLearner):
 
     Parameters
     ----------
-    outcome, outcome_estimator, effect_estimator, variables, folds, bootstrap, random_state
+    outcome, outcome_estimator, effect_estimator, variables, folds, bootstrap, random_state, device
         As in `TwoStageLearner`. The outcome's estimator is a model of the mean over both arms, m. Bootstrap refits keep
         the cross-fitted means.
 
@@ -68,7 +68,7 @@ class RLearner(TwoStageLearner):
     def predict(self, X: pd.DataFrame | ArrayLike) -> Floats:
         """Return the individual effect, treated minus control, shape (n,)."""
         matrix = self._matrix(X)
-        return predict_mean(self.estimator_, matrix)
+        return self._possible(predict_mean(self.estimator_, matrix))
 
     def _refits(self, frame: pd.DataFrame) -> Floats:
         matrix = self._matrix(frame)

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from il7ml.errors import InputError
+from il7ml.errors import InputError, nearest
 from il7ml.family import Family, Kind, family_of
-from il7ml.features.columns import Columns, infer_variables, take, to_columns
+from il7ml.features.columns import Columns, as_frame, infer_variables, take, to_columns
 from il7ml.features.design import LinearDesign, TreeDesign
 from il7ml.models.arrays import arm_vector, exposure_vector, outcome_vector, weight_vector
 from il7ml.models.firth import fit_firth
@@ -80,12 +80,19 @@ class Training(NamedTuple):
 
 
 class PrognosticModel(BaseEstimator):  # type: ignore[misc]
-    """What all prognostic models share: checks at the door, prediction from `fitted_`."""
+    """What all prognostic models share: checks at the door, prediction from `fitted_`.
+
+    Columns are found by name, in whatever order; those of an array are called x0, x1, and so on. Values may be missing.
+    Patients of one arm alone (or with outcomes known in one arm alone) say nothing of the other: the arm effect is 0
+    then, and both arms are predicted alike.
+    """
 
     outcome: Kind
     variables: Mapping[str, Variable] | None
     fitted_: Fitted
     variables_: dict[str, Variable]
+    feature_names_in_: NDArray[np.object_]
+    n_features_in_: int
     range_: tuple[float, float] = (-np.inf, np.inf)
 
     @property
@@ -93,29 +100,60 @@ class PrognosticModel(BaseEstimator):  # type: ignore[misc]
         """The outcome's family."""
         return family_of(self.outcome)
 
-    def linear_predictor(self, X: pd.DataFrame) -> Floats:
-        """Return the linear predictor without treatment, shape (n,)."""
-        check_is_fitted(self)
-        return self.fitted_.linear_predictor(to_columns(X, self.variables_), len(X))
+    def linear_predictor(self, X: pd.DataFrame | ArrayLike) -> Floats:
+        """Return the linear predictor without treatment, shape (n,).
 
-    def predict(self, X: pd.DataFrame, treatment: ArrayLike = 0) -> Floats:
+        Raises
+        ------
+        InputError
+            If a column that the model was fitted to is missing, or holds what it cannot; or X is an array, and the
+            model was fitted to other columns than as many without names.
+        """
+        frame = self._frame(X)
+        return self.fitted_.linear_predictor(to_columns(frame, self.variables_), len(frame))
+
+    def predict(self, X: pd.DataFrame | ArrayLike, treatment: ArrayLike = 0) -> Floats:
         """Return each patient's risk, rate or mean under the given arm (0: without treatment), shape (n,).
 
         Linear predictors are kept within those of the training patients: with a log link one rare combination would
         else be given a rate that nobody ever had.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n, k)
+        treatment : 0, 1 or array-like of shape (n,) of these
+
+        Raises
+        ------
+        InputError
+            As in `linear_predictor`; or if `treatment` is anything but 0 and 1.
         """
         linear = np.clip(self.linear_predictor(X), *self.range_)
-        return self.family.mean(linear + self.fitted_.arm_effect * np.asarray(treatment))
+        given = np.full(linear.size, treatment) if np.ndim(treatment) == 0 else treatment
+        return self.family.mean(linear + self.fitted_.arm_effect * arm_vector(given, linear.size))
 
-    def contributions(self, X: pd.DataFrame) -> tuple[float, pd.DataFrame]:
+    def contributions(self, X: pd.DataFrame | ArrayLike) -> tuple[float, pd.DataFrame]:
         """Return base and each variable's contribution on the link scale; they add up to `linear_predictor`."""
+        frame = self._frame(X)
+        base, parts = self.fitted_.contributions(to_columns(frame, self.variables_), len(frame))
+        return base, pd.DataFrame(parts, index=frame.index)
+
+    def _frame(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
         check_is_fitted(self)
-        base, parts = self.fitted_.contributions(to_columns(X, self.variables_), len(X))
-        return base, pd.DataFrame(parts, index=X.index)
+        frame = as_frame(X)
+        if isinstance(X, pd.DataFrame):
+            return frame
+        names = self.feature_names_in_
+        if list(frame.columns) != list(names):
+            raise InputError(
+                f"X: expected the {len(names)} columns that the model was fitted to, got an array of {frame.shape[1]} "
+                "without names. Pass a frame with their names."
+            )
+        return frame
 
     def refit(
         self,
-        X: pd.DataFrame,
+        X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
         treatment: ArrayLike,
         *,
@@ -133,31 +171,49 @@ class PrognosticModel(BaseEstimator):  # type: ignore[misc]
 
     def _start(
         self,
-        X: pd.DataFrame,
+        X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
         treatment: ArrayLike,
         sample_weight: ArrayLike | None,
         exposure: ArrayLike | None,
-    ) -> Training:
-        self.variables_ = dict(self.variables) if self.variables is not None else infer_variables(X)
-        self.n_features_in_ = X.shape[1]
-        return self._checked(X, y, treatment, sample_weight, exposure)
+    ) -> tuple[pd.DataFrame, Training]:
+        """Take note of the variables, and return patients and arrays that can be learned from."""
+        frame = as_frame(X)
+        self.variables_ = dict(self.variables) if self.variables is not None else infer_variables(frame)
+        self.feature_names_in_ = np.array(list(map(str, frame.columns)), dtype=object)
+        self.n_features_in_ = frame.shape[1]
+        self._check_settings()
+        return frame, self._checked(frame, y, treatment, sample_weight, exposure)
+
+    def _check_settings(self) -> None:
+        settings = self.get_params(deep=False)
+        for name in settings.get("spline", ()):
+            if name not in self.variables_:
+                raise InputError(f"spline: {name!r} is not among the variables.{nearest(name, self.variables_)}")
+        for name, least in (("folds", 2), ("rounds", 1), ("depth", 1), ("trials", 1)):
+            value = settings.get(name)
+            if value is not None and value < least:
+                raise InputError(f"{name}: expected {least} or more, got {value}. Construct the model with another.")
 
     def _checked(
         self,
-        X: pd.DataFrame,
+        frame: pd.DataFrame,
         y: ArrayLike,
         treatment: ArrayLike,
         sample_weight: ArrayLike | None,
         exposure: ArrayLike | None,
     ) -> Training:
-        n = len(X)
+        n = len(frame)
+        if n == 0:
+            raise InputError("X: expected patients, none came. Pass at least one.")
+        arm, weight = arm_vector(treatment, n), weight_vector(sample_weight, n)
+        known = arm[weight > 0]
         return Training(
-            to_columns(X, self.variables_),
+            to_columns(frame, self.variables_),
             outcome_vector(y, n, self.family.kind),
-            arm_vector(treatment, n),
-            weight_vector(sample_weight, n),
-            exposure_vector(exposure, n),
+            arm if known.min() < known.max() else np.zeros(n),
+            weight,
+            exposure_vector(exposure, n, self.family.kind),
         )
 
 
@@ -215,7 +271,7 @@ class LinearRiskModel(PrognosticModel):
 
     def fit(
         self,
-        X: pd.DataFrame,
+        X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
         treatment: ArrayLike,
         *,
@@ -226,7 +282,7 @@ class LinearRiskModel(PrognosticModel):
 
         Parameters
         ----------
-        X : DataFrame of shape (n, k)
+        X : DataFrame or array-like of shape (n, k)
             Baseline variables by canonical name.
         y : array-like of shape (n,)
         treatment : array-like of shape (n,)
@@ -236,18 +292,19 @@ class LinearRiskModel(PrognosticModel):
         Raises
         ------
         InputError
-            If a column is missing, or an array is not finite, not of n values or outside what it can be.
+            If there is no patient, a column is missing, an array is not finite, not of n values or outside what it can
+            be, or a setting names no variable or cannot be.
         """
-        training = self._start(X, y, treatment, sample_weight, exposure)
+        _, training = self._start(X, y, treatment, sample_weight, exposure)
         design = LinearDesign.learn(training.columns, self.variables_, spline=self.spline, weight=training.weight)
         self.fitted_, self.penalty_ = self._fit_on(design, training)
-        trained = self.fitted_.linear_predictor(training.columns, len(X))
+        trained = self.fitted_.linear_predictor(training.columns, training.y.size)
         self.range_ = (float(trained.min()), float(trained.max()))
         return self
 
     def refit(
         self,
-        X: pd.DataFrame,
+        X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
         treatment: ArrayLike,
         *,
@@ -256,7 +313,7 @@ class LinearRiskModel(PrognosticModel):
     ) -> FittedLinear:
         """Return the model of other patients on this one's design; the penalty is chosen anew."""
         check_is_fitted(self)
-        return self._fit_on(self.fitted_.design, self._checked(X, y, treatment, sample_weight, exposure))[0]
+        return self._fit_on(self.fitted_.design, self._checked(as_frame(X), y, treatment, sample_weight, exposure))[0]
 
     def _fit_on(self, design: LinearDesign, training: Training) -> tuple[FittedLinear, float]:
         """Return the model on a given design, and its ridge penalty."""
@@ -318,7 +375,7 @@ class BoostedRiskModel(PrognosticModel):
 
     def fit(
         self,
-        X: pd.DataFrame,
+        X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
         treatment: ArrayLike,
         *,
@@ -331,8 +388,8 @@ class BoostedRiskModel(PrognosticModel):
         """
         import xgboost
 
-        n = len(X)
-        columns, y, treatment, weight, exposure = self._start(X, y, treatment, sample_weight, exposure)
+        _, (columns, y, treatment, weight, exposure) = self._start(X, y, treatment, sample_weight, exposure)
+        n = y.size
         if not columns:
             raise InputError(
                 "BoostedRiskModel: expected at least one variable, none came. "
@@ -348,26 +405,29 @@ class BoostedRiskModel(PrognosticModel):
             base_margin=margin if exposure is None else margin + np.log(exposure),
             nthread=1,
         )
-        settings = {
+        settings = self.settings(design, self.variables_)
+        rounds = bearable_rounds(self.outcome, y, weight) if self.rounds is None else self.rounds
+        booster = xgboost.train(settings, data, num_boost_round=rounds)
+        booster.set_param({"device": "cpu"})  # what it predicts from is in the processor's memory
+        self.fitted_ = FittedTrees(design, booster, start.intercept, float(start.coefficients[0]))
+        return self
+
+    def settings(self, design: TreeDesign, variables: Mapping[str, Variable]) -> dict[str, Any]:
+        """Return what XGBoost is told, directions of the variables included."""
+        sign = 1 if self.harmful else -1
+        constraints = tuple(
+            0 if variables[owner].kind == "categorical" else sign * variables[owner].direction
+            for owner in design.owners
+        )
+        return {
             **TREE_SETTINGS,
             "max_depth": self.depth,
             "eta": self.rate,
             "lambda": self.penalty,
             "objective": _OBJECTIVES[self.outcome],
             "base_score": _NEUTRAL[self.outcome],
-            "monotone_constraints": self._constraints(design),
+            "monotone_constraints": constraints,
             "device": self.device,
             "nthread": 1,
             "seed": 0,
         }
-        rounds = bearable_rounds(self.outcome, y, weight) if self.rounds is None else self.rounds
-        booster = xgboost.train(settings, data, num_boost_round=rounds)
-        self.fitted_ = FittedTrees(design, booster, start.intercept, float(start.coefficients[0]))
-        return self
-
-    def _constraints(self, design: TreeDesign) -> tuple[int, ...]:
-        sign = 1 if self.harmful else -1
-        return tuple(
-            0 if self.variables_[owner].kind == "categorical" else sign * self.variables_[owner].direction
-            for owner in design.owners
-        )

@@ -32,6 +32,8 @@ class SLearner(EffectLearner):
     estimator : scikit-learn estimator, optional
         A classifier or regressor for binary outcomes, a regressor otherwise; it sees raw columns (the arm last), so it
         has to take missing values if there are any. By default shallow, shrunken XGBoost.
+    device : str, default 'cpu'
+        XGBoost's device.
 
     Attributes
     ----------
@@ -63,6 +65,7 @@ class SLearner(EffectLearner):
         folds: int = 5,
         bootstrap: int = 50,
         random_state: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.outcome = outcome
         self.estimator = estimator
@@ -70,6 +73,7 @@ class SLearner(EffectLearner):
         self.folds = folds
         self.bootstrap = bootstrap
         self.random_state = random_state
+        self.device = device
 
     def _learn(self, frame: pd.DataFrame, trial: Trial) -> None:
         self.design_ = TreeDesign.learn(self.variables_)
@@ -86,7 +90,7 @@ class SLearner(EffectLearner):
         """Return the individual effect, treated minus control, shape (n,)."""
         matrix = self._matrix(X)
         untreated, treated = self._both(self.estimator_, matrix)
-        return treated - untreated
+        return self._possible(treated - untreated)
 
     def _refits(self, frame: pd.DataFrame) -> Floats:
         matrix = self._matrix(frame)
@@ -97,7 +101,7 @@ class SLearner(EffectLearner):
         return self.design_.matrix(columns, n).astype(float)
 
     def _fit(self, matrix: Floats, trial: Trial, rows: Indices) -> Any:
-        estimator = shallow_boosting(self.outcome) if self.estimator is None else self.estimator
+        estimator = shallow_boosting(self.outcome, self.device) if self.estimator is None else self.estimator
         y, weight = rates(trial)
         return fit_mean(estimator, np.column_stack([matrix, trial.treatment])[rows], y[rows], weight[rows])
 

@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 from sklearn.utils.validation import check_is_fitted
 
 from il7ml.family import Family, Kind
+from il7ml.features.columns import as_frame
 from il7ml.models.fitted import Fitted, FittedStack
 from il7ml.models.inner_folds import inner_folds
 from il7ml.models.relative_effect import constant_shift
@@ -120,6 +121,8 @@ class StackedRiskModel(PrognosticModel):
         Inner folds; copies of a patient, as a bootstrap sample has them, share one.
     random_state : int, default 0
         Deals the inner folds.
+    device : str, default 'cpu'
+        XGBoost's device.
 
     Attributes
     ----------
@@ -151,6 +154,7 @@ class StackedRiskModel(PrognosticModel):
         harmful: bool = True,
         folds: int = 5,
         random_state: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.outcome = outcome
         self.variables = variables
@@ -158,10 +162,11 @@ class StackedRiskModel(PrognosticModel):
         self.harmful = harmful
         self.folds = folds
         self.random_state = random_state
+        self.device = device
 
     def fit(
         self,
-        X: pd.DataFrame,
+        X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
         treatment: ArrayLike,
         *,
@@ -169,19 +174,19 @@ class StackedRiskModel(PrognosticModel):
         exposure: ArrayLike | None = None,
     ) -> Self:
         """Fit to both arms. Parameters and errors are those of `BoostedRiskModel.fit`."""
-        training = self._start(X, y, treatment, sample_weight, exposure)
+        frame, training = self._start(X, y, treatment, sample_weight, exposure)
         self.parts_ = self._unfitted()
         for part in self.parts_:
-            part.fit(X, **training.arguments())
-        self.fitted_ = self._combined(X, training, [part.fitted_ for part in self.parts_])
+            part.fit(frame, **training.arguments())
+        self.fitted_ = self._combined(frame, training, [part.fitted_ for part in self.parts_])
         self.weights_ = self.fitted_.weights
-        trained = self.fitted_.linear_predictor(training.columns, len(X))
+        trained = self.fitted_.linear_predictor(training.columns, training.y.size)
         self.range_ = (float(trained.min()), float(trained.max()))
         return self
 
     def refit(
         self,
-        X: pd.DataFrame,
+        X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
         treatment: ArrayLike,
         *,
@@ -190,13 +195,14 @@ class StackedRiskModel(PrognosticModel):
     ) -> FittedStack:
         """Return the stack of other patients, weights learned anew; the regression keeps this one's design."""
         check_is_fitted(self)
-        training = self._checked(X, y, treatment, sample_weight, exposure)
-        return self._combined(X, training, [part.refit(X, **training.arguments()) for part in self.parts_])
+        frame = as_frame(X)
+        training = self._checked(frame, y, treatment, sample_weight, exposure)
+        return self._combined(frame, training, [part.refit(frame, **training.arguments()) for part in self.parts_])
 
     def _unfitted(self) -> tuple[LinearRiskModel, BoostedRiskModel]:
         return (
             LinearRiskModel(self.outcome, self.variables, self.spline),
-            BoostedRiskModel(self.outcome, self.variables, self.harmful, rounds=None),
+            BoostedRiskModel(self.outcome, self.variables, self.harmful, rounds=None, device=self.device),
         )
 
     def _combined(self, X: pd.DataFrame, training: Training, parts: Sequence[Fitted]) -> FittedStack:

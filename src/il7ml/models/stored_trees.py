@@ -5,32 +5,66 @@ A model file that was cut short makes XGBoost 3.2 read on for ever, and a wrong 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_NUMBERS = {"U": ">u1", "i": ">i1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8"}
+_NUMBERS = {
+    marker: np.dtype(kind)
+    for marker, kind in {"U": ">u1", "i": ">i1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8"}.items()
+}
+#: How an array of one type of numbers begins, after its bracket.
+_TYPED = {f"${marker}#".encode(): dtype for marker, dtype in _NUMBERS.items()}
 _DEEPEST = 12
 _NO_PARENT = 2**31 - 1
 _OBJECTIVES = ("binary:logistic", "count:poisson", "reg:squarederror")
 _PER_NODE = {
-    "left_children": "i4",
-    "right_children": "i4",
-    "parents": "i4",
-    "split_indices": "i4",
-    "default_left": "u1",
-    "split_type": "u1",
-    "base_weights": "f4",
-    "loss_changes": "f4",
-    "split_conditions": "f4",
-    "sum_hessian": "f4",
+    "left_children": _NUMBERS["l"],
+    "right_children": _NUMBERS["l"],
+    "parents": _NUMBERS["l"],
+    "split_indices": _NUMBERS["l"],
+    "default_left": _NUMBERS["U"],
+    "split_type": _NUMBERS["U"],
+    "base_weights": _NUMBERS["d"],
+    "loss_changes": _NUMBERS["d"],
+    "split_conditions": _NUMBERS["d"],
+    "sum_hessian": _NUMBERS["d"],
 }
 _CATEGORIES = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
 
 
+class StoredTrees(NamedTuple):
+    """The nodes of a model's trees, one tree after the other; children are numbered within their tree.
+
+    Attributes
+    ----------
+    sizes : ndarray of shape (trees,)
+        Nodes of each tree.
+    left, right : ndarray of shape (nodes,)
+        Children, -1 for those of a leaf.
+    feature : ndarray of shape (nodes,)
+    value : ndarray of shape (nodes,)
+        Threshold, or the value of a leaf.
+    missing_left : ndarray of shape (nodes,)
+        Where a gap goes.
+    """
+
+    sizes: NDArray[np.intp]
+    left: NDArray[np.intp]
+    right: NDArray[np.intp]
+    feature: NDArray[np.intp]
+    value: NDArray[np.float32]
+    missing_left: NDArray[np.bool_]
+
+
 def load_booster(content: bytes, features: int) -> Any:
-    """Return the boosted trees that `content` holds.
+    """Return the boosted trees that `content` holds; see `load_trees`."""
+    return load_trees(content, features)[0]
+
+
+def load_trees(content: bytes, features: int) -> tuple[Any, StoredTrees]:
+    """Return the boosted trees that `content` holds, and their nodes.
 
     Parameters
     ----------
@@ -43,6 +77,7 @@ def load_booster(content: bytes, features: int) -> Any:
     -------
     xgboost.Booster
         With one thread.
+    StoredTrees
 
     Raises
     ------
@@ -55,7 +90,7 @@ def load_booster(content: bytes, features: int) -> Any:
     Model IO").
     """
     try:
-        _check_model(parse_ubjson(content), features)
+        trees = _check_model(parse_ubjson(content), features)
     except (KeyError, TypeError, AttributeError):
         raise ValueError("the trees' file lacks a part of the model") from None
     import xgboost
@@ -65,7 +100,12 @@ def load_booster(content: bytes, features: int) -> Any:
         booster.load_model(bytearray(content))
     except xgboost.core.XGBoostError:
         raise ValueError("the trees' file is not a model") from None
-    return booster
+    return booster, trees
+
+
+def trees_of(booster: Any) -> StoredTrees:
+    """Return the nodes of a fitted booster's trees."""
+    return _joined(parse_ubjson(bytes(booster.save_raw("ubj")))["learner"]["gradient_booster"]["model"]["trees"])
 
 
 def parse_ubjson(content: bytes) -> Any:
@@ -106,12 +146,19 @@ class _Reader:
         return chr(self.take(1)[0])
 
     def count(self) -> int:
-        if self.take(1) != b"L":
+        if self.content[self.place : self.place + 1] != b"L":
             raise ValueError("a length is not of the expected form")
-        return int.from_bytes(self.take(8), "big")
+        return int.from_bytes(self.take(9)[1:], "big")
 
     def text(self) -> str:
-        return self.take(self.count()).decode("utf-8")
+        # Half of a file is names, so they are taken in one step.
+        place, begin = self.place, self.place + 9
+        if self.content[place : place + 1] != b"L":
+            raise ValueError("a length is not of the expected form")
+        self.place = begin + int.from_bytes(self.content[place + 1 : begin], "big")
+        if self.place > len(self.content):
+            raise ValueError("the file is cut short")
+        return self.content[begin : self.place].decode("utf-8")
 
     def value(self, marker: str, depth: int) -> Any:
         if depth > _DEEPEST:
@@ -122,7 +169,9 @@ class _Reader:
             return self._array(depth)
         if marker == "S":
             return self.text()
-        return self._numbers(marker, 1)[0].item()
+        if marker not in _NUMBERS:
+            raise ValueError("a value of an unexpected type")
+        return self._numbers(_NUMBERS[marker], 1)[0].item()
 
     def _object(self, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -135,21 +184,19 @@ class _Reader:
         return found
 
     def _array(self, depth: int) -> Any:
-        marker = self.marker()
-        kind = self.marker() if marker == "$" else ""
-        if (self.marker() if kind else marker) != "#":
+        dtype = _TYPED.get(self.content[self.place : self.place + 3])
+        if dtype is not None:
+            self.place += 3
+            return self._numbers(dtype, self.count())
+        if self.marker() != "#":
             raise ValueError("an array without its length")
-        count = self.count()
-        return self._numbers(kind, count) if kind else [self.value(self.marker(), depth + 1) for _ in range(count)]
+        return [self.value(self.marker(), depth + 1) for _ in range(self.count())]
 
-    def _numbers(self, kind: str, count: int) -> NDArray[Any]:
-        if kind not in _NUMBERS:
-            raise ValueError("a value of an unexpected type")
-        dtype = np.dtype(_NUMBERS[kind])
+    def _numbers(self, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
         return np.frombuffer(self.take(count * dtype.itemsize), dtype)
 
 
-def _check_model(model: dict[str, Any], features: int) -> None:
+def _check_model(model: dict[str, Any], features: int) -> StoredTrees:
     learner = model["learner"]
     settings, boosted = learner["learner_model_param"], learner["gradient_booster"]
     trees, shape = boosted["model"]["trees"], boosted["model"]["gbtree_model_param"]
@@ -167,40 +214,65 @@ def _check_model(model: dict[str, Any], features: int) -> None:
         "complete",
     )
     for number, tree in enumerate(trees):
-        _check_tree(tree, number, features)
+        _check_tree(tree, number, str(features))
+    joined = _joined(trees)
+    _check_nodes(joined, _column(trees, "parents").astype(np.intp), features)
+    return joined
 
 
-def _check_tree(tree: dict[str, Any], number: int, features: int) -> None:
+def _check_tree(tree: dict[str, Any], number: int, features: str) -> None:
     nodes = len(tree["left_children"])
-    for name, kind in _PER_NODE.items():
+    for name, dtype in _PER_NODE.items():
         array = tree[name]
-        _demand(array.shape == (nodes,) and array.dtype == np.dtype(f">{kind}"), "of the expected form")
+        _demand(array.shape == (nodes,) and array.dtype == dtype, "of the expected form")
     shape = tree["tree_param"]
     _demand(
         tree["id"] == number
         and shape["num_nodes"] == str(nodes)
         and shape["num_deleted"] == "0"
-        and shape["num_feature"] == str(features)
+        and shape["num_feature"] == features
         and shape["size_leaf_vector"] == "1",
         "of the expected form",
     )
-    _demand(not tree["split_type"].any() and all(len(tree[name]) == 0 for name in _CATEGORIES), "numeric")
-    left, right, parents = tree["left_children"], tree["right_children"], tree["parents"]
+    _demand(nodes > 0, "whole")
+    _demand(not any(tree["split_type"].tobytes()) and not any(len(tree[name]) for name in _CATEGORIES), "numeric")
+
+
+def _check_nodes(trees: StoredTrees, parents: NDArray[np.intp], features: int) -> None:
+    sizes, left, right = trees.sizes, trees.left, trees.right
+    roots = np.cumsum(sizes) - sizes
+    start, size = np.repeat(roots, sizes), np.repeat(sizes, sizes)
+    within = np.arange(left.size) - start
     inner = np.flatnonzero(left != -1)
+    twice = np.tile(inner, 2)
     children = np.concatenate([left[inner], right[inner]])
-    # Each node but the root is the child of one other that stands before it: whoever walks down arrives.
+    # Each node but the root is the child of one other of its tree that stands before it: whoever walks down arrives.
     _demand(
-        nodes > 0
-        and bool((right[left == -1] == -1).all())
-        and np.array_equal(np.sort(children), np.arange(1, nodes))
-        and bool((children > np.tile(inner, 2)).all())
-        and parents[0] == _NO_PARENT
-        and np.array_equal(parents[children], np.tile(inner, 2)),
+        bool((right[left == -1] == -1).all() and (children > within[twice]).all() and (children < size[twice]).all())
+        and np.array_equal(np.sort(children + start[twice]), np.flatnonzero(within > 0))
+        and bool((parents[roots] == _NO_PARENT).all())
+        and np.array_equal(parents[children + start[twice]], within[twice]),
         "whole",
     )
-    split = tree["split_indices"]
-    _demand(bool(((split >= 0) & (split < features)).all()), "made for these columns")
-    _demand(bool(np.isfinite(tree["split_conditions"]).all() and (tree["default_left"] <= 1).all()), "finite")
+    _demand(bool(((trees.feature >= 0) & (trees.feature < features)).all()), "made for these columns")
+    _demand(bool(np.isfinite(trees.value).all()), "finite")
+
+
+def _column(trees: list[dict[str, Any]], name: str) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, _PER_NODE[name]), *(tree[name] for tree in trees)])
+
+
+def _joined(trees: list[dict[str, Any]]) -> StoredTrees:
+    missing = _column(trees, "default_left")
+    _demand(bool((missing <= 1).all()), "finite")
+    return StoredTrees(
+        sizes=np.array([len(tree["left_children"]) for tree in trees], dtype=np.intp),
+        left=_column(trees, "left_children").astype(np.intp),
+        right=_column(trees, "right_children").astype(np.intp),
+        feature=_column(trees, "split_indices").astype(np.intp),
+        value=_column(trees, "split_conditions").astype(np.float32),
+        missing_left=missing.astype(bool),
+    )
 
 
 def _demand(holds: bool, form: str) -> None:

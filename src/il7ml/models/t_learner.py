@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from il7ml.features.columns import to_columns
-from il7ml.features.design import LinearDesign
+from il7ml.family import Kind
+from il7ml.features.columns import as_frame, to_columns
+from il7ml.features.design import LinearDesign, TreeDesign
 from il7ml.models.effect_learner import EffectLearner, MeansModel, Trial, cross_fit_means
 from il7ml.models.glm import GlmFit, fit_glm
+from il7ml.models.outcome_estimator import bootstrap_draws, fit_mean, predict_mean, rates
 from il7ml.parallel import spawn
+from il7ml.schema import Variable
 
 Floats = NDArray[np.float64]
 
 
 class _Pair(NamedTuple):
-    untreated: GlmFit
-    treated: GlmFit
+    """The arms' models: penalised regressions, or fitted estimators."""
+
+    untreated: GlmFit | Any
+    treated: GlmFit | Any
 
 
 class TLearner(EffectLearner):
-    """Fit a penalised model in each arm and subtract.
+    """Fit a model in each arm and subtract.
 
     Simple and unbiased for flexible models, but noise of the two arms adds up: with few patients expect individual
-    effects that are worse than the average effect. See `EffectLearner` for parameters and attributes.
+    effects that are worse than the average effect.
+
+    Parameters
+    ----------
+    outcome, variables, spline, folds, bootstrap, random_state
+        As in `EffectLearner`.
+    estimator : scikit-learn estimator, optional
+        A classifier or regressor for binary outcomes, a regressor otherwise; it sees raw columns, so it has to take
+        missing values if there are any. By default penalised regression on a standardised design.
 
     References
     ----------
@@ -43,10 +57,32 @@ class TLearner(EffectLearner):
     [1.0]
     """
 
+    def __init__(
+        self,
+        outcome: Kind = "binary",
+        estimator: Any = None,
+        variables: Mapping[str, Variable] | None = None,
+        spline: tuple[str, ...] = (),
+        folds: int = 5,
+        bootstrap: int = 50,
+        random_state: int = 0,
+    ) -> None:
+        self.outcome = outcome
+        self.estimator = estimator
+        self.variables = variables
+        self.spline = spline
+        self.folds = folds
+        self.bootstrap = bootstrap
+        self.random_state = random_state
+
     def _learn(self, frame: pd.DataFrame, trial: Trial) -> None:
         columns = to_columns(frame, self.variables_)
-        self.design_ = LinearDesign.learn(columns, self.variables_, spline=self.spline, weight=trial.weight)
-        matrix = self.design_.matrix(columns, len(frame))
+        self.design_: LinearDesign | TreeDesign = (
+            LinearDesign.learn(columns, self.variables_, spline=self.spline, weight=trial.weight)
+            if self.estimator is None
+            else TreeDesign.learn(self.variables_)
+        )
+        matrix = self._matrix(frame)
         first, second = spawn(self.random_state, 2)
         means = cross_fit_means(
             lambda rows: self._means(self._fit_pair(matrix, trial, rows)),
@@ -58,27 +94,32 @@ class TLearner(EffectLearner):
         )
         self._set_average(trial.scores(*means))
         self.pair_ = self._fit_pair(matrix, trial, np.arange(len(frame)))
-        rng = np.random.default_rng(second)
-        arms = [np.flatnonzero(trial.treatment == arm) for arm in (0, 1)]
-        draws = [np.concatenate([rng.choice(rows, rows.size) for rows in arms]) for _ in range(self.bootstrap)]
+        draws = bootstrap_draws(trial, self.bootstrap, np.random.default_rng(second))
         self.pairs_ = [self._fit_pair(matrix, trial, rows) for rows in draws]
 
     def predict(self, X: pd.DataFrame | ArrayLike) -> Floats:
         """Return the individual effect, treated minus control, shape (n,)."""
-        columns, n = self._columns(X)
-        return self._effect(self.pair_, self.design_.matrix(columns, n))
+        matrix = self._matrix(as_frame(X))
+        return self._possible(self._effect(self.pair_, matrix))
 
     def _refits(self, frame: pd.DataFrame) -> Floats:
-        matrix = self.design_.matrix(*self._columns(frame))
+        matrix = self._matrix(frame)
         return np.array([self._effect(pair, matrix) for pair in self.pairs_])
 
     def _effect(self, pair: _Pair, matrix: Floats) -> Floats:
-        untreated, treated = (self.family.mean(fit.intercept + matrix @ fit.coefficients) for fit in pair)
+        untreated, treated = self._both(pair, matrix)
         return treated - untreated
 
+    def _matrix(self, frame: pd.DataFrame) -> Floats:
+        columns, n = self._columns(frame)
+        return self.design_.matrix(columns, n).astype(float)
+
     def _fit_pair(self, matrix: Floats, trial: Trial, rows: NDArray[np.intp]) -> _Pair:
-        def arm_fit(arm: int) -> GlmFit:
+        def arm_fit(arm: int) -> GlmFit | Any:
             chosen = rows[trial.treatment[rows] == arm]
+            if self.estimator is not None:
+                y, weight = rates(trial)
+                return fit_mean(self.estimator, matrix[chosen], y[chosen], weight[chosen])
             return fit_glm(
                 self.family,
                 matrix[chosen],
@@ -90,11 +131,14 @@ class TLearner(EffectLearner):
         return _Pair(arm_fit(0), arm_fit(1))
 
     def _means(self, pair: _Pair) -> MeansModel:
-        def predict(X: pd.DataFrame) -> tuple[Floats, Floats]:
-            matrix = self.design_.matrix(to_columns(X, self.variables_), len(X))
-            return (
-                self.family.mean(pair.untreated.intercept + matrix @ pair.untreated.coefficients),
-                self.family.mean(pair.treated.intercept + matrix @ pair.treated.coefficients),
-            )
+        return lambda X: self._both(pair, self._matrix(X))
 
-        return predict
+    def _both(self, pair: _Pair, matrix: Floats) -> tuple[Floats, Floats]:
+        """Return predicted means without and with treatment."""
+        untreated, treated = (
+            self.family.mean(fit.intercept + matrix @ fit.coefficients)
+            if isinstance(fit, GlmFit)
+            else predict_mean(fit, matrix)
+            for fit in pair
+        )
+        return untreated, treated

@@ -73,6 +73,8 @@ class TunedRiskModel(PrognosticModel):
         result that an undisturbed one would have had.
     random_state : int, default 0
         Deals the folds and starts the search.
+    device : str, default 'cpu'
+        XGBoost's device.
 
     Attributes
     ----------
@@ -112,6 +114,7 @@ class TunedRiskModel(PrognosticModel):
         folds: int = 5,
         state: Path | None = None,
         random_state: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.outcome = outcome
         self.variables = variables
@@ -121,10 +124,11 @@ class TunedRiskModel(PrognosticModel):
         self.folds = folds
         self.state = state
         self.random_state = random_state
+        self.device = device
 
     def fit(
         self,
-        X: pd.DataFrame,
+        X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
         treatment: ArrayLike,
         *,
@@ -140,9 +144,9 @@ class TunedRiskModel(PrognosticModel):
         InputError
             Also if a search is asked for and Optuna is not installed, or its state cannot be written.
         """
-        training = self._start(X, y, treatment, sample_weight, exposure)
+        frame, training = self._start(X, y, treatment, sample_weight, exposure)
         known = training.weight > 0  # nothing can be learned from the others, not even how to deal the folds
-        inner_X, inner = X[known], training.rows(known)
+        inner_X, inner = frame[known], training.rows(known)
         rng = np.random.default_rng(self.random_state)
         fold = inner_folds(inner_X, inner.y, inner.treatment, inner.exposure, self.outcome, self.folds, rng)
 
@@ -162,13 +166,13 @@ class TunedRiskModel(PrognosticModel):
             tried = [(settings, loss(settings)) for settings in grid(fixed.rounds)]
         self.search_ = pd.DataFrame([{**settings._asdict(), "loss": value} for settings, value in tried])
         self.settings_ = tried[int(np.argmin([value for _, value in tried]))][0]
-        chosen = self._with(self.settings_).fit(X, **training.arguments())
+        chosen = self._with(self.settings_).fit(frame, **training.arguments())
         self.fitted_ = chosen.fitted_
         return self
 
     def refit(
         self,
-        X: pd.DataFrame,
+        X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
         treatment: ArrayLike,
         *,
@@ -181,7 +185,7 @@ class TunedRiskModel(PrognosticModel):
         return other.fitted_
 
     def _with(self, settings: TreeSettings) -> BoostedRiskModel:
-        return BoostedRiskModel(self.outcome, self.variables, self.harmful, **settings._asdict())
+        return BoostedRiskModel(self.outcome, self.variables, self.harmful, **settings._asdict(), device=self.device)
 
     def _loss(self, settings: TreeSettings, X: pd.DataFrame, training: Training, fold: NDArray[np.intp]) -> float:
         """Return the out-of-fold loss under the arm that each patient was in."""

@@ -31,6 +31,8 @@ class TwoStageLearner(EffectLearner):
         missing values if there are any. By default shallow, shrunken XGBoost.
     effect_estimator : scikit-learn regressor, optional
         By default the same.
+    device : str, default 'cpu'
+        XGBoost's device.
 
     Attributes
     ----------
@@ -49,6 +51,7 @@ class TwoStageLearner(EffectLearner):
         folds: int = 5,
         bootstrap: int = 50,
         random_state: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.outcome = outcome
         self.outcome_estimator = outcome_estimator
@@ -57,6 +60,7 @@ class TwoStageLearner(EffectLearner):
         self.folds = folds
         self.bootstrap = bootstrap
         self.random_state = random_state
+        self.device = device
 
     def _matrix(self, X: pd.DataFrame | ArrayLike) -> Floats:
         columns, n = self._columns(X)
@@ -64,11 +68,15 @@ class TwoStageLearner(EffectLearner):
 
     def _fit_outcome(self, matrix: Floats, trial: Trial, rows: Indices) -> Any:
         """Return the outcome estimator fitted to the given rows."""
-        estimator = shallow_boosting(self.outcome) if self.outcome_estimator is None else self.outcome_estimator
+        estimator = (
+            shallow_boosting(self.outcome, self.device) if self.outcome_estimator is None else self.outcome_estimator
+        )
         y, weight = rates(trial)
         return fit_mean(estimator, matrix[rows], y[rows], weight[rows])
 
     def _fit_effect(self, matrix: Floats, effect: Floats, weight: Floats) -> Any:
         """Return the effect estimator fitted to one noisy effect a row."""
-        estimator = shallow_boosting("continuous") if self.effect_estimator is None else self.effect_estimator
+        estimator = (
+            shallow_boosting("continuous", self.device) if self.effect_estimator is None else self.effect_estimator
+        )
         return fit_mean(estimator, matrix, effect, weight)

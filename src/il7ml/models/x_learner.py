@@ -33,7 +33,7 @@ class XLearner(TwoStageLearner):
 
     Parameters
     ----------
-    outcome, outcome_estimator, effect_estimator, variables, folds, bootstrap, random_state
+    outcome, outcome_estimator, effect_estimator, variables, folds, bootstrap, random_state, device
         As in `TwoStageLearner`.
 
     Attributes
@@ -76,7 +76,7 @@ class XLearner(TwoStageLearner):
     def predict(self, X: pd.DataFrame | ArrayLike) -> Floats:
         """Return the individual effect, treated minus control, shape (n,)."""
         matrix = self._matrix(X)
-        return self._effect(self.fits_, matrix)
+        return self._possible(self._effect(self.fits_, matrix))
 
     def _refits(self, frame: pd.DataFrame) -> Floats:
         matrix = self._matrix(frame)
