@@ -1,8 +1,10 @@
 import os
+import signal
 
 import numpy as np
 import pytest
 
+from il7ml.errors import InputError
 from il7ml.parallel import available_cores, run_tasks, spawn
 
 
@@ -35,6 +37,48 @@ def test_progress_is_told_after_each_task(workers):
 def test_an_error_in_a_task_reaches_the_caller(workers):
     with pytest.raises(ValueError, match="task two"):
         run_tasks(fail, [(1,), (2,), (3,)], workers=workers)
+
+
+def end_once(folder, number):
+    """End the first process that takes the third task."""
+    if number == 3:
+        try:
+            (folder / "ended").touch(exist_ok=False)
+        except FileExistsError:
+            return number
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def end_always(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_killed_worker_process_changes_nothing(tmp_path):
+    seen = []
+    results = run_tasks(
+        end_once, [(tmp_path, k) for k in range(8)], workers=2, progress=lambda done, total: seen.append(done)
+    )
+    assert results == list(range(8))
+    assert seen == list(range(1, 9))
+    assert (tmp_path / "ended").exists()
+
+
+def test_who_stops_half_way_is_told_nothing_more():
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # and warnings are errors
+        run_tasks(pow, [(2, k) for k in range(50)], workers=2, progress=stop)
+    assert run_tasks(pow, [(2, 1), (2, 2)], workers=2) == [2, 4]
+
+
+def test_a_task_that_always_ends_its_process_is_said():
+    with pytest.raises(InputError, match=r"ended from outside.*Set fewer workers"):
+        run_tasks(end_always, [(k,) for k in range(6)], workers=2)
+    assert run_tasks(pow, [(2, 1), (2, 2)], workers=2) == [2, 4]
 
 
 def test_no_tasks_give_no_results():

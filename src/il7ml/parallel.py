@@ -1,4 +1,4 @@
-"""One way to run many small tasks: in this process or in worker processes, with the same results either way.
+"""One way to run many small tasks: in this process, in worker processes or on a cluster, with the same results.
 
 Randomness is an argument of each task (see `spawn`), so that results do not depend on the number of workers.
 """
@@ -6,17 +6,27 @@ Randomness is an argument of each task (see `spawn`), so that results do not dep
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from il7ml.config import ExecutorConfig
+from il7ml.errors import InputError
 from il7ml.state import State
+
+if TYPE_CHECKING:
+    from il7ml.cluster import Cluster
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+_CLUSTER: ContextVar[Cluster | None] = ContextVar("cluster", default=None)
 
 
 class Progress(Protocol):
@@ -59,6 +69,38 @@ def spawn(seed: int | np.random.SeedSequence, count: int) -> list[np.random.Seed
     return np.random.SeedSequence(root.entropy, spawn_key=root.spawn_key).spawn(count)
 
 
+@contextmanager
+def executor(config: ExecutorConfig) -> Iterator[None]:
+    """Run the tasks of everything called within on the machines that a config names.
+
+    Parameters
+    ----------
+    config : ExecutorConfig
+
+    Raises
+    ------
+    InputError
+        If the cluster cannot be used.
+
+    Examples
+    --------
+    >>> with executor(ExecutorConfig()):
+    ...     run_tasks(pow, [(2, 3), (3, 2)])
+    [8, 9]
+    """
+    if config.address is None:
+        yield
+        return
+    from il7ml.cluster import Cluster
+
+    with Cluster(config.address) as cluster:
+        token = _CLUSTER.set(cluster)
+        try:
+            yield
+        finally:
+            _CLUSTER.reset(token)
+
+
 def run_tasks(
     function: Callable[..., Result],
     tasks: Sequence[tuple[Any, ...]],
@@ -75,7 +117,8 @@ def run_tasks(
     tasks : sequence of tuple
         Arguments, one tuple a task.
     workers : int, default 1
-        Worker processes; 1 stays in this process, 0 takes all available cores.
+        Worker processes; 1 stays in this process, 0 takes all available cores. Within an `executor` on a cluster the
+        cluster's count instead.
     progress : callable, optional
         Called with (done, total) after each task.
 
@@ -84,13 +127,18 @@ def run_tasks(
     list
         One result a task.
 
+    Raises
+    ------
+    InputError
+        If worker processes are ended from outside again and again, or the cluster is lost.
+
     Examples
     --------
     >>> run_tasks(pow, [(2, 3), (3, 2)])
     [8, 9]
     """
     results = []
-    for result in _results(function, tasks, workers or available_cores()):
+    for result in iterate_tasks(function, tasks, workers or available_cores()):
         results.append(result)
         if progress is not None:
             progress(len(results), len(tasks))
@@ -125,7 +173,7 @@ def run_resumable(
     open_tasks = [number for number in range(len(tasks)) if number not in found]
     if progress is not None and found:
         progress(len(found), len(tasks))
-    results = _results(function, [tasks[number] for number in open_tasks], workers or available_cores())
+    results = iterate_tasks(function, [tasks[number] for number in open_tasks], workers or available_cores())
     for number, arrays in zip(open_tasks, results, strict=True):
         state.save(f"{number:06d}", arrays)
         found[number] = arrays
@@ -134,12 +182,50 @@ def run_resumable(
     return [found[number] for number in range(len(tasks))]
 
 
-def _results(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Result]:
-    if workers == 1 or len(tasks) < 2:
-        for task in tasks:
-            yield function(*task)
-        return
+def iterate_tasks(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Result]:
+    """Yield `function(*task)` for each task in their order, each as soon as it and those before it are done.
+
+    Parameters
+    ----------
+    function, tasks
+        As in `run_tasks`.
+    workers : int
+        Worker processes; 1 stays in this process.
+
+    Examples
+    --------
+    >>> list(iterate_tasks(pow, [(2, 3), (3, 2)], 1))
+    [8, 9]
+    """
+    cluster = _CLUSTER.get()
+    if len(tasks) < 2 or (cluster is None and workers == 1):
+        return (function(*task) for task in tasks)
+    return _local_results(function, tasks, workers) if cluster is None else cluster.results(function, tasks)
+
+
+def _local_results(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Result]:
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, delayed
 
-    pool = Parallel(n_jobs=min(workers, len(tasks)), return_as="generator")
-    yield from pool(delayed(function)(*task) for task in tasks)
+    done, before = 0, -1
+    while done < len(tasks):
+        pool = Parallel(n_jobs=min(workers, len(tasks)), return_as="generator")
+        results = pool(delayed(function)(*task) for task in tasks[done:])
+        try:
+            for result in results:
+                yield result
+                done += 1
+        except BrokenProcessPool:
+            # What the ended workers had is computed again, unless nothing was finished since the last time.
+            if done == before:
+                raise InputError(
+                    "worker processes were ended from outside, twice at the same place (too little memory?). "
+                    "Set fewer workers and run again; what is finished is kept."
+                ) from None
+            before = done
+        finally:
+            with warnings.catch_warnings():
+                # joblib would tell whoever stops half-way that work is lost.
+                warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
+                results.close()
