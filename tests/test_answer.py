@@ -4,7 +4,7 @@ import json
 import pytest
 
 from il7ml import texts
-from il7ml.answer import Interval, Prediction, Reason, answer_columns
+from il7ml.answer import Beside, Interval, Prediction, Reason, answer_columns
 
 MODEL = {
     "name": "trial-infection",
@@ -27,6 +27,7 @@ ANSWER = Prediction(
     evidence_sentence=texts.EVIDENCE["none"],
     reasons=(Reason("age", "Age", 62.0, "years", "raises", 0.4, 0.097),),
     reasons_sentence=texts.REASONS,
+    beside=(Beside("Death by day 30", Interval(0.25, 0.15, 0.4), Interval(0.2, 0.1, 0.35), Interval(0.05, -0.1, 0.2)),),
     imputed=("ferritin",),
     warnings=("Missing, and imputed: Ferritin.",),
     notice="",
@@ -54,6 +55,7 @@ def test_the_json_form_has_the_fixed_names_and_survives_json():
     assert answer["reasons"][0]["variable"] == "age"
     assert answer["intended_use"] == texts.INTENDED_USE
     assert answer["individual_benefit"] is None
+    assert answer["beside"][0]["untreated"] == {"value": 0.25, "low": 0.15, "high": 0.4}
 
 
 def test_an_answer_cannot_be_changed():
@@ -94,16 +96,36 @@ def test_text_of_a_risk():
         texts.EVIDENCE["none"],
         texts.REASONS,
         "  Age 62 years raises it (+9.7 percentage points)",
+        "In the whole trial, not for this patient alone:",
+        "  Death by day 30: with Placebo 25.0 (15.0 to 40.0) %, with IL-7 20.0 (10.0 to 35.0) %, "
+        "benefit 5.0 (-10.0 to 20.0) percentage points",
         "! Missing, and imputed: Ferritin.",
         "Model trial-infection version 3 (0123456789ab), trained on 109 real patients with 40 events.",
         texts.INTENDED_USE,
     ]
 
 
+@pytest.mark.parametrize(
+    ("figures", "sentence"),
+    [
+        ({"auroc": (0.694, 0.6, 0.755), "brier": (0.2, 0.1, 0.3)}, "Cross-validated: AUROC 0.69 (0.60 to 0.76)."),
+        ({"r2": (-0.01, -0.2, 0.1), "calibration_slope": (1, 0.5, 1.5)},
+         "Cross-validated: R2 -0.01 (-0.20 to 0.10), calibration slope 1.00 (0.50 to 1.50)."),
+        ({}, "40 events."),
+    ],
+)  # fmt: skip
+def test_validation_stands_behind_the_model(figures, sentence):
+    validation = {name: dict(zip(("value", "low", "high"), parts, strict=True)) for name, parts in figures.items()}
+    origin = changed(model={**MODEL, "validation": validation}).to_text().splitlines()[-2]
+    assert origin.startswith("Model trial-infection")
+    assert origin.endswith(sentence)
+
+
 def test_text_of_a_rate_and_of_a_mean():
     rate = changed(
         measure="rate",
         unit="patient-year",
+        beside=(),
         untreated=Interval(1.5, 1.25, 1.75),
         treated=Interval(0.5, 0.25, 0.75),
         benefit=Interval(1.0, 0.5, 1.5),
@@ -125,7 +147,9 @@ def test_text_of_a_rate_and_of_a_mean():
 
 
 def test_out_of_scope_says_nothing_of_the_treatment():
-    answer = changed(status="out_of_scope", treated=None, benefit=None, warnings=("Outside: no benefit is given.",))
+    answer = changed(
+        status="out_of_scope", treated=None, benefit=None, beside=(), warnings=("Outside: no benefit is given.",)
+    )
     text = answer.to_text()
     assert "with IL-7" not in text
     assert "  benefit" not in text

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from il7ml import notebook, texts
 
 
 def answer_columns(measure: str, simulated: bool) -> dict[str, type]:
@@ -38,6 +41,27 @@ def answer_columns(measure: str, simulated: bool) -> dict[str, type]:
 def _short(number: float, sign: str = "") -> str:
     """Return a number with three digits, or all those before the point."""
     return f"{number:{sign}.3g}" if abs(number) < 999.5 else f"{number:{sign}.0f}"
+
+
+def validation_sentence(validation: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a model's most telling figures in patients it was not fitted to; empty where there are none.
+
+    Parameters
+    ----------
+    validation : mapping
+        Figures by name, each with ``value``, ``low`` and ``high``, as in `Prediction.model`.
+
+    Examples
+    --------
+    >>> validation_sentence({"auroc": {"value": 0.69, "low": 0.658, "high": 0.7215}, "brier": {"value": 0.2}})
+    'Cross-validated: AUROC 0.69 (0.66 to 0.72).'
+    """
+    shown = [
+        f"{label} {validation[name]['value']:.2f} ({validation[name]['low']:.2f} to {validation[name]['high']:.2f})"
+        for name, label in texts.VALIDATION.items()
+        if name in validation
+    ]
+    return f"Cross-validated: {', '.join(shown)}." if shown else ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +101,29 @@ class Interval:
     high: float
 
 
+def _percent(interval: Interval) -> str:
+    value, low, high = (100 * part for part in (interval.value, interval.low, interval.high))
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another outcome's risks in the trial as a whole.
+
+    Attributes
+    ----------
+    untreated, treated : Interval
+        Of the arms.
+    benefit : Interval
+        Positive: fewer bad (more good) outcomes under treatment.
+    """
+
+    outcome: str
+    untreated: Interval
+    treated: Interval
+    benefit: Interval
+
+
 @dataclass(frozen=True)
 class Prediction:
     """The answer for one patient.
@@ -99,6 +146,8 @@ class Prediction:
         The strongest, by contribution; empty where the model knows no covariate.
     reasons_sentence : str
         What the reasons are about, or why there are none.
+    beside : tuple of Beside
+        Other outcomes, such as death, in the trial as a whole; nothing out of scope.
     imputed, warnings : tuple of str
     notice : str
         First thing to show; not empty for a model trained on simulated patients.
@@ -118,6 +167,7 @@ class Prediction:
     evidence_sentence: str
     reasons: tuple[Reason, ...]
     reasons_sentence: str
+    beside: tuple[Beside, ...]
     imputed: tuple[str, ...]
     warnings: tuple[str, ...]
     notice: str
@@ -162,6 +212,7 @@ class Prediction:
             "evidence_sentence": self.evidence_sentence,
             "reasons": [asdict(reason) for reason in self.reasons],
             "reasons_sentence": self.reasons_sentence,
+            "beside": [asdict(each) for each in self.beside],
             "imputed": list(self.imputed),
             "warnings": list(self.warnings),
             "arms": {"untreated": self.arms[0], "treated": self.arms[1]},
@@ -173,6 +224,18 @@ class Prediction:
     def __str__(self) -> str:
         """Return the answer as text."""
         return self.to_text()
+
+    def _repr_html_(self) -> str:
+        """Return the answer for a notebook."""
+        _, *lines = self.to_text().split("\n") if self.notice else ["", *self.to_text().split("\n")]
+        return "".join(
+            (
+                notebook.paragraph(self.notice, strong=True),
+                notebook.heading(lines[0]),
+                notebook.items(line.removeprefix("! ").strip() for line in lines[1:-1]),
+                notebook.paragraph(lines[-1]),
+            )
+        )
 
     def to_text(self) -> str:
         """Return the answer as plain text for a terminal or a printout."""
@@ -198,20 +261,30 @@ class Prediction:
             lines.append(self.evidence_sentence)
         lines.append(self.reasons_sentence)
         lines += [f"  {reason.sentence(self.measure)}" for reason in self.reasons]
+        if self.beside:
+            lines.append(texts.BESIDE)
+        lines += [f"  {self._beside(each)}" for each in self.beside]
         lines += [f"! {warning}" for warning in self.warnings]
         return "\n".join([*lines, self._origin(), self.intended_use])
+
+    def _beside(self, other: Beside) -> str:
+        risks = ", ".join(
+            f"with {arm} {_percent(risk)} %"
+            for arm, risk in zip(self.arms, (other.untreated, other.treated), strict=True)
+        )
+        return f"{other.outcome}: {risks}, benefit {_percent(other.benefit)} percentage points"
 
     def _origin(self) -> str:
         model = self.model
         version = f" version {model['version']}" if model.get("version") else ""
         events = "" if self.measure == "mean" else f" with {model.get('training_events')} events"
+        validation = validation_sentence(model.get("validation", {}))
         return (
             f"Model {model.get('name')}{version} ({model.get('digest', '')[:12]}), trained on "
-            f"{model.get('training_patients')} {model.get('data')} patients{events}."
-        )
+            f"{model.get('training_patients')} {model.get('data')} patients{events}. {validation}"
+        ).rstrip()
 
     def _amount(self, interval: Interval) -> str:
         if self.measure == "risk":
-            value, low, high = (100 * part for part in (interval.value, interval.low, interval.high))
-            return f"{value:.1f} ({low:.1f} to {high:.1f})"
+            return _percent(interval)
         return f"{_short(interval.value)} ({_short(interval.low)} to {_short(interval.high)})"

@@ -54,8 +54,8 @@ class Service(NamedTuple):
         body = record if isinstance(record, bytes) else json.dumps(record).encode()
         return self.ask("POST", path, body, {"Content-Type": "application/json", **headers})
 
-    def send_form(self, body):
-        return self.ask("POST", "/", body, {"Content-Type": "application/x-www-form-urlencoded"})
+    def send_form(self, body, path="/"):
+        return self.ask("POST", path, body, {"Content-Type": "application/x-www-form-urlencoded"})
 
 
 @contextmanager

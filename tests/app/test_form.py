@@ -32,6 +32,7 @@ def test_the_chosen_unit_is_converted_and_both_are_shown(text, unit, canonical):
             "The value looks like 10^9/L, but cells/uL was chosen. Choose the unit or change the value.",
         ),
         ("90000", "cells/uL", "Makes no sense in cells/uL. Check the value and the unit."),
+        ("9" * 308, "10^9/L", "Impossible value. Expected 0 to 50 (10^9/L)."),
         ("-1", "10^9/L", "Impossible value. Expected 0 to 50 (10^9/L)."),
         ("1", "furlong", "Unit 'furlong' is not known."),
         ("0,46", "10^9/L", "Expected a number with a decimal point, such as 1.5."),

@@ -1,51 +1,20 @@
-import itertools
 import re
 import urllib.parse
-from collections import Counter
 
 import pytest
+from tests.app.reading import read
 from tests.app.running import model_of, running
-from tests.report.reading import Document
 from tests.small_bundles import PATIENT, make, with_card
 
 from il7ml import texts
 from il7ml.app.pages import style_sheet
+from il7ml.bundle import CardBeside, Estimate
 
 FORM = {name: str(value) for name, value in PATIENT.items()}
 
 
 def encode(**changes):
     return urllib.parse.urlencode({**FORM, **changes})
-
-
-def read(reply):
-    """Return the page, held against what every page must keep to."""
-    page = Document(reply.text)
-    assert page.faults == []
-    assert page.open == []
-    assert page.of("html")[0].attributes["lang"] == "en"
-    assert page.of("script", "style", "iframe", "object") == []
-    for element in page.elements:
-        assert not [name for name in element.attributes if name.startswith("on") or name == "style"]
-    assert [link.attributes["href"] for link in page.of("link")] == ["/style.css"]
-    identifiers = [element.attributes["id"] for element in page.elements if "id" in element.attributes]
-    assert [name for name, count in Counter(identifiers).items() if count > 1] == []
-    for link in page.of("a"):
-        assert link.attributes["href"] == "/" or link.attributes["href"][1:] in identifiers
-    levels = [int(element.tag[1]) for element in page.of("h1", "h2", "h3")]
-    assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
-    labelled = {label.attributes["for"] for label in page.of("label")}
-    for control in page.of("input", "select"):
-        assert control.attributes.get("id") in labelled or control.attributes.get("aria-label")
-        assert set(control.attributes.get("aria-describedby", "").split()) <= set(identifiers)
-    for element in page.elements:
-        if "aria-labelledby" in element.attributes:
-            assert element.attributes["aria-labelledby"] in identifiers
-    assert all(drawing.attributes["aria-label"] for drawing in page.of("svg"))
-    assert all("scope" in head.attributes for head in page.of("th"))
-    assert len(page.of("caption")) == len(page.of("table"))
-    return page
 
 
 def test_the_form_asks_for_every_input_by_group(service, current):
@@ -84,6 +53,29 @@ def test_the_answer_on_the_page_is_the_predictors(service, current):
         assert reason.sentence("risk") in page.text
     assert texts.INTENDED_USE in page.text
     assert answer.model["digest"][:12] in page.text
+
+
+def test_every_page_says_how_well_the_model_did(tmp_path):
+    auroc = Estimate(value=0.694, low=0.6, high=0.755)
+    with running(model_of(with_card(make().bundle, validation={"auroc": auroc}), tmp_path)) as service:
+        for reply in (service.get("/"), service.send_form(encode()), service.send_form(encode(), "/compare")):
+            assert "Cross-validated: AUROC 0.69 (0.60 to 0.76)." in read(reply).text_of("footer")[0]
+
+
+def test_other_outcomes_of_the_trial_stand_on_the_page_but_not_out_of_scope(tmp_path):
+    change, risk = Estimate(value=-0.05, low=-0.2, high=0.1), Estimate(value=0.25, low=0.15, high=0.4)
+    death = CardBeside(
+        endpoint="death", title="Death by day 30", harmful=True, control=risk, treated=risk, difference=change
+    )
+    with running(model_of(with_card(make().bundle, beside=(death,)), tmp_path)) as service:
+        page = read(service.send_form(encode()))
+        assert page.rows("Death by day 30")[1:] == [
+            ["With Placebo (%)", "25.0", "15.0 to 40.0"],
+            ["With IL-7 (%)", "25.0", "15.0 to 40.0"],
+            ["Benefit (percentage points)", "5.0", "−10.0 to 20.0"],
+        ]
+        assert texts.BESIDE in page.text
+        assert "Death by day 30" not in read(service.send_form(encode(age=85))).text
 
 
 def test_bars_are_as_long_as_the_risks(service, current):

@@ -4,7 +4,7 @@ import pytest
 from tests.app.running import running
 from tests.small_bundles import PATIENT
 
-from il7ml.app.security import check_address, read_token
+from il7ml.app.security import check_address, find_token, read_token
 from il7ml.errors import InputError
 
 TOKEN = "a-token-of-twenty-six-signs"
@@ -125,3 +125,14 @@ def test_an_unfit_token_is_refused_and_not_repeated(tmp_path, content):
 def test_a_token_file_that_is_not_there_is_said(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_token(tmp_path / "none")
+
+
+def test_a_token_comes_from_the_file_or_the_environment(tmp_path):
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef")
+    assert find_token(None, {}) is None
+    assert find_token(None, {"IL7ML_TOKEN": f"{TOKEN}\n"}) == TOKEN
+    assert find_token(path, {"IL7ML_TOKEN": TOKEN}) == "0123456789abcdef"
+    with pytest.raises(InputError, match="IL7ML_TOKEN: expected one token of 16 or more") as caught:
+        find_token(None, {"IL7ML_TOKEN": "short-secret"})
+    assert "short-secret" not in str(caught.value)

@@ -6,6 +6,7 @@ import urllib.parse
 import numpy as np
 import pytest
 from tests.app.running import model_of, running
+from tests.json_schema import problems
 from tests.small_bundles import PATIENT, make, with_card
 
 from il7ml import texts
@@ -199,14 +200,19 @@ def test_answers_of_each_kind_have_the_described_keys(tmp_path, kind):
         schema = service.get("/openapi.json").json()["components"]["schemas"]["Answer"]
         answer = service.post("/predict", PATIENT).json()
     assert list(answer) == schema["required"] == list(schema["properties"])
-    kinds = {str: "string", float: "number", type(None): "null", list: "array", dict: "object", int: "number"}
-    for name, value in answer.items():
-        described = schema["properties"][name]
-        if "enum" in described:
-            assert value in described["enum"]
-        else:
-            types = described["type"] if isinstance(described["type"], list) else [described["type"]]
-            assert kinds[type(value)] in types, name
+    assert problems(answer, schema) == []
+
+
+def test_examples_fit_their_schemas(service, simulated_service):
+    for each in (service, simulated_service):
+        document = each.get("/openapi.json").json()
+        schemas = document["components"]["schemas"]
+        for path in ("/predict", "/predict/batch"):
+            answer = document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["example"]
+            for row in answer.get("answers", [answer]):
+                assert problems(row, schemas["RefusedRow" if row["status"] == "error" else "Answer"]) == []
+        body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["example"]
+        assert problems(body, schemas["Patient"]) == []
 
 
 # Operation.

@@ -71,3 +71,9 @@ def wait_for(port):
                 return
         time.sleep(0.1)
     raise AssertionError("did not start")
+
+
+@pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf")])
+def test_a_rate_that_makes_no_sense_is_said(rate):
+    with pytest.raises(InputError, match=r"--rate .*: expected requests a second"):
+        serve(port=0, rate=rate)

@@ -94,7 +94,7 @@ def read_fields(given: Mapping[str, str], inputs: Inputs) -> Entry:
             continue
         unit = given.get(f"{name}{UNIT_SUFFIX}", card.variable.unit)
         try:
-            value = _read(name, text, unit, card)
+            value = read_value(name, text, unit, card)
         except InputError as error:
             message = str(error).removeprefix(f"{name}: ")
             problems[name] = message[:1].upper() + message[1:]
@@ -104,7 +104,14 @@ def read_fields(given: Mapping[str, str], inputs: Inputs) -> Entry:
     return Entry(patient, tuple(values), problems)
 
 
-def _read(name: str, text: str, unit: str, card: CardVariable) -> float | str:
+def read_value(name: str, text: str, unit: str, card: CardVariable) -> float | str:
+    """Return a typed entry in the canonical unit, or a category.
+
+    Raises
+    ------
+    InputError
+        If it is no number, impossible, no category, or makes sense in another unit only; the value is not repeated.
+    """
     variable = card.variable
     if variable.kind == "categorical":
         parse_value(name, text, card)

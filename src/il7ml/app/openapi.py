@@ -7,16 +7,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from il7ml import texts
+from il7ml.answer_schema import answer_schema
 from il7ml.app.examples import example_patient
 from il7ml.app.records import MAX_PATIENTS, answer_each
 from il7ml.app.security import OPEN_PATHS
 from il7ml.bundle import CardVariable
+from il7ml.family import FAMILIES
 from il7ml.predictor import Predictor
-
-_TEXT = {"type": "string"}
-_NUMBER = {"type": ["number", "null"]}
-_MODEL_ANSWER_STATUSES = ["ok", "out_of_scope"]
 
 
 def describe(app: FastAPI, predictor: Predictor, *, needs_token: bool) -> dict[str, Any]:
@@ -39,7 +36,7 @@ def describe(app: FastAPI, predictor: Predictor, *, needs_token: bool) -> dict[s
     components = document.setdefault("components", {})
     components["schemas"] = {
         "Patient": patient_schema(predictor),
-        "Answer": _answer_schema(answers[0], predictor.notice),
+        "Answer": _answer_schema(FAMILIES[predictor.bundle.card.kind].measure, predictor.notice),
         "RefusedRow": _object(answers[1], {"status": {"const": "error"}}),
         "Problem": _object({"notice": "", "detail": ""} if predictor.notice else {"detail": ""}, {}),
     }
@@ -103,18 +100,15 @@ def _variable_schema(entry: CardVariable) -> dict[str, Any]:
     return schema
 
 
-def _answer_schema(example: dict[str, Any], notice: str) -> dict[str, Any]:
-    """Return the schema of `Prediction.to_dict`; `example` is one with all its keys."""
-    kinds = {
-        "patient_id": {"type": ["string", "null"]},
-        "status": {"enum": _MODEL_ANSWER_STATUSES},
-        "evidence": {"enum": list(texts.EVIDENCE)},
-        "imputed": {"type": "array", "items": _TEXT},
-        "warnings": {"type": "array", "items": _TEXT},
-    }
-    numbers = {name: _NUMBER for name, value in example.items() if value is None or isinstance(value, float)}
-    notices = {"notice": {"const": notice}} if notice else {}
-    return _object(example, {**numbers, **kinds, **notices})
+def _answer_schema(measure: str, notice: str) -> dict[str, Any]:
+    """Return the schema of one model's answers, in which the notice always or never stands."""
+    schema = answer_schema(measure)
+    if notice:
+        schema["properties"]["notice"] = {"const": notice}
+        schema["required"].insert(0, "notice")
+    else:
+        del schema["properties"]["notice"]
+    return schema
 
 
 def _object(example: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
@@ -10,71 +10,15 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from il7ml import texts
-from il7ml.answer import Interval, Prediction
+from il7ml.answer import Interval, Prediction, validation_sentence
+from il7ml.app.comparison import PREFIX, Comparison, compared_inputs
 from il7ml.app.drawing import Bar, Chart, chart_around_zero, chart_from_zero
-from il7ml.app.form import UNIT_SUFFIX, Entry
-from il7ml.bundle import CardVariable
+from il7ml.app.fields import field_of, groups_of
+from il7ml.app.form import Entry
 from il7ml.predictor import Predictor
 
-_ROLES = {
-    "demographic": "Patient",
-    "comorbidity": "Other diseases",
-    "severity": "Severity of illness",
-    "lymphopenia": "Lymphocytes",
-    "inflammation": "Inflammation",
-    "treatment": "Treatment already given",
-    "laboratory": "Other laboratory values",
-    "timing": "Timing",
-    "other": "Other",
-}
+_SAME = "The same answer: this value changes nothing in this model."
 _UNCERTAIN_NEED = "The interval of the benefit includes none, so this number has no upper limit."
-
-
-class Option(NamedTuple):
-    """A choice of a list."""
-
-    value: str
-    label: str
-    is_chosen: bool
-
-
-class Field(NamedTuple):
-    """One entry of the form.
-
-    Attributes
-    ----------
-    name, label : str
-    is_required : bool
-    value : str
-        What was entered before.
-    options : tuple of Option
-        Empty for a number.
-    unit : str
-        The only unit; empty where there is a choice or none.
-    units : tuple of Option
-        Empty unless there is a choice.
-    hints : tuple of str
-        Ranges in every unit.
-    problem : str
-        What is wrong with the entry; may be empty.
-    """
-
-    name: str
-    label: str
-    is_required: bool
-    value: str
-    options: tuple[Option, ...]
-    unit: str
-    units: tuple[Option, ...]
-    hints: tuple[str, ...]
-    problem: str
-
-
-class Group(NamedTuple):
-    """Fields under a heading."""
-
-    heading: str
-    fields: tuple[Field, ...]
 
 
 class Amount(NamedTuple):
@@ -83,6 +27,14 @@ class Amount(NamedTuple):
     label: str
     value: str
     interval: str
+
+
+class Compared(NamedTuple):
+    """A row of the comparison: untreated, treated and benefit, None where it is not given."""
+
+    label: str
+    cells: tuple[Amount | None, ...]
+    note: str
 
 
 class Amounts(NamedTuple):
@@ -105,8 +57,8 @@ def form_page(predictor: Predictor, given: Mapping[str, str], problems: Mapping[
     """
     card = predictor.bundle.card
     return _render(
-        "form.html.j2", predictor, title=card.endpoint_title, groups=_groups(predictor, given, problems), given=given,
-        problems=problems,
+        "form.html.j2", predictor, title=card.endpoint_title, groups=groups_of(predictor, given, problems), given=given,
+        problems=problems, compares=bool(compared_inputs(predictor)),
     )  # fmt: skip
 
 
@@ -129,17 +81,62 @@ def result_page(predictor: Predictor, prediction: Prediction, given: Mapping[str
         title=prediction.outcome,
         prediction=prediction,
         outcomes=_outcomes(prediction),
-        outcome_chart=_outcome_chart(prediction),
+        outcome_chart=_outcome_chart([("", prediction)]),
         benefits=_benefits(prediction),
         benefit_chart=_benefit_chart(prediction),
         need=None if need is None else f"{need:.1f}",
         need_note=_UNCERTAIN_NEED if benefit is not None and benefit.low <= 0 else "",
+        beside=_others(prediction),
+        beside_note=texts.BESIDE,
         reason_chart=_reason_chart(prediction),
         reasons=[reason.sentence(prediction.measure) for reason in prediction.reasons],
         entries=entry.values,
-        groups=_groups(predictor, given, {}),
+        groups=groups_of(predictor, given, {}),
         given=given,
-        problems={},
+        compares=bool(compared_inputs(predictor)),
+        comparison=_comparison_label(predictor),
+    )
+
+
+def comparison_page(
+    predictor: Predictor, prediction: Prediction, given: Mapping[str, str], entry: Entry, comparison: Comparison
+) -> str:
+    """Return the page that sets similar patients beside this one.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    prediction : Prediction
+        This patient's answer.
+    given : mapping of str to str
+        This patient's entries as they came.
+    entry : Entry
+        The same as they were read.
+    comparison : Comparison
+    """
+    card = predictor.bundle.card
+    rows = [("This patient", prediction, "")]
+    rows += [(one.label, one.prediction, _SAME if one.is_same else "") for one in comparison.alternatives]
+    fields = [
+        field_of(
+            name, card.variables[name], card.eligibility.get(name), comparison.given, comparison.problems.get(name, "")
+        )._replace(name=f"{PREFIX}{name}", is_required=False)
+        for name in compared_inputs(predictor)
+    ]
+    return _render(
+        "comparison.html.j2",
+        predictor,
+        title=prediction.outcome,
+        comparison=_comparison_label(predictor),
+        patient_id=prediction.patient_id,
+        problems=comparison.problems,
+        warnings=dict.fromkeys(warning for _, answer, _ in rows for warning in answer.warnings),
+        heads=_compared_heads(prediction),
+        rows=[Compared(label, _compared_cells(answer), note) for label, answer, note in rows],
+        drawing=_outcome_chart([(f"{label}, with ", answer) for label, answer, _ in rows]),
+        entries=entry.values,
+        fields=fields,
+        given=given,
     )
 
 
@@ -155,77 +152,23 @@ def _render(template: str, predictor: Predictor, **parts: object) -> str:
     return (
         _environment()
         .get_template(template)
-        .render(notice=predictor.notice, intended_use=texts.INTENDED_USE, model=model, level=level, **parts)
+        .render(
+            notice=predictor.notice,
+            intended_use=texts.INTENDED_USE,
+            model=model,
+            validation=validation_sentence(model["validation"]),
+            level=level,
+            **parts,
+        )
     )
 
 
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("il7ml.app"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        loader=PackageLoader("il7ml.app"), autoescape=True, undefined=StrictUndefined, auto_reload=False,
+        trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-
-
-def _groups(predictor: Predictor, given: Mapping[str, str], problems: Mapping[str, str]) -> list[Group]:
-    eligibility = predictor.bundle.card.eligibility
-    fields: dict[str, list[Field]] = {}
-    for name, card in predictor.inputs.items():
-        field = _field(name, card, eligibility.get(name), given, problems.get(name, ""))
-        fields.setdefault(card.variable.role, []).append(field)
-    return [Group(heading, tuple(fields[role])) for role, heading in _ROLES.items() if role in fields]
-
-
-def _field(
-    name: str,
-    card: CardVariable,
-    eligible: tuple[float | None, float | None] | None,
-    given: Mapping[str, str],
-    problem: str,
-) -> Field:
-    variable, value = card.variable, given.get(name, "")
-    choices: list[tuple[str, str]] = []
-    if variable.kind == "categorical":
-        choices = [(level, level.replace("_", "-")) for level in variable.levels]
-    elif variable.kind == "binary":
-        choices = [("0", "no"), ("1", "yes")]
-    chosen = given.get(f"{name}{UNIT_SUFFIX}", variable.unit)
-    several = len(variable.units) > 1 and not choices
-    return Field(
-        name=name,
-        label=variable.term,
-        is_required=card.required,
-        value=value,
-        options=tuple(Option(code, label, code == value) for code, label in choices),
-        unit="" if several else variable.unit,
-        units=tuple(Option(unit, unit, unit == chosen) for unit in variable.units) if several else (),
-        hints=() if choices else _hints(card, eligible),
-        problem=problem,
-    )
-
-
-def _hints(card: CardVariable, eligible: tuple[float | None, float | None] | None) -> tuple[str, ...]:
-    """Return the ranges in words, in every unit that gives other numbers."""
-    variable = card.variable
-    factors = {1.0: variable.unit}
-    for unit, factor in variable.accepted_units.items():
-        factors.setdefault(factor, unit)
-    ranges = []
-    if eligible is not None:
-        ranges.append(("Trial's eligibility", *eligible))
-    if card.low is not None and card.high is not None:
-        ranges.append(("Trial's patients", card.low, card.high))
-    return tuple(
-        f"{label}: " + ", or ".join(f"{_range(low, high, factor)} {unit}".strip() for factor, unit in factors.items())
-        for label, low, high in ranges
-    )
-
-
-def _range(low: float | None, high: float | None, factor: float) -> str:
-    shown = [None if end is None else f"{end / factor:.6g}" for end in (low, high)]
-    if shown[0] is None:
-        return f"up to {shown[1]}"
-    return f"{shown[0]} or more" if shown[1] is None else f"{shown[0]} to {shown[1]}"
 
 
 def _scale(prediction: Prediction) -> tuple[float, str, str]:
@@ -242,13 +185,32 @@ def _number(value: float, factor: float) -> str:
     return text.replace("-", "−")
 
 
+def _amount(label: str, interval: Interval, factor: float) -> Amount:
+    value, low, high = (_number(part, factor) for part in (interval.value, interval.low, interval.high))
+    return Amount(label, value, f"{low} to {high}")
+
+
 def _amounts(shown: Iterable[tuple[str, Interval | None]], factor: float, unit: str) -> Amounts:
-    rows = []
-    for label, interval in shown:
-        if interval is not None:
-            value, low, high = (_number(part, factor) for part in (interval.value, interval.low, interval.high))
-            rows.append(Amount(label, value, f"{low} to {high}"))
+    rows = (_amount(label, interval, factor) for label, interval in shown if interval is not None)
     return Amounts(tuple(rows), f" ({unit})" if unit else "")
+
+
+def _comparison_label(predictor: Predictor) -> str:
+    # A label such as 'IL-7 (CYT107)' names the drug first.
+    return texts.COMPARISON.format(treated=predictor.bundle.card.treated_label.partition(" (")[0])
+
+
+def _compared_heads(prediction: Prediction) -> tuple[str, ...]:
+    _, unit, points = _scale(prediction)
+    untreated, treated = prediction.arms
+    heads = ((f"With {untreated}", unit), (f"With {treated}", unit), ("Benefit (positive: helped)", points))
+    return tuple(f"{head}, {unit}" if unit else head for head, unit in heads)
+
+
+def _compared_cells(prediction: Prediction) -> tuple[Amount | None, ...]:
+    factor, _, _ = _scale(prediction)
+    intervals = (prediction.untreated, prediction.treated, prediction.benefit)
+    return tuple(None if interval is None else _amount("", interval, factor) for interval in intervals)
 
 
 def _outcomes(prediction: Prediction) -> Amounts:
@@ -258,17 +220,21 @@ def _outcomes(prediction: Prediction) -> Amounts:
     return _amounts(shown, factor, unit)
 
 
-def _outcome_chart(prediction: Prediction) -> Chart:
-    factor, unit, _ = _scale(prediction)
-    shown = (("untreated", prediction.untreated), ("treated", prediction.treated))
-    bars = [
-        Bar(kind, arm, factor * interval.value, factor * interval.low, factor * interval.high)
-        for (kind, interval), arm in zip(shown, prediction.arms, strict=True)
-        if interval is not None
-    ]
-    if prediction.measure == "mean":
+def _outcome_chart(rows: Sequence[tuple[str, Prediction]]) -> Chart:
+    """Return bars of the outcomes without and with treatment; a row's text goes before the arm's name."""
+    first = rows[0][1]
+    factor, unit, _ = _scale(first)
+    bars: list[Bar] = []
+    for text, prediction in rows:
+        shown = (("untreated", prediction.untreated), ("treated", prediction.treated))
+        bars += [
+            Bar(kind, f"{text}{arm}", factor * interval.value, factor * interval.low, factor * interval.high)
+            for (kind, interval), arm in zip(shown, prediction.arms, strict=True)
+            if interval is not None
+        ]
+    if first.measure == "mean":
         return chart_around_zero(bars, unit)
-    return chart_from_zero(bars, unit, 100.0 if prediction.measure == "risk" else None)
+    return chart_from_zero(bars, unit, 100.0 if first.measure == "risk" else None)
 
 
 def _benefits(prediction: Prediction) -> Amounts:
@@ -278,6 +244,26 @@ def _benefits(prediction: Prediction) -> Amounts:
         ("Individual estimate, exploratory", prediction.individual_benefit),
     )
     return _amounts(shown, factor, unit)
+
+
+def _others(prediction: Prediction) -> list[tuple[str, Amounts]]:
+    """Return each other outcome's title and its numbers, which are risks whatever the model predicts."""
+    untreated, treated = prediction.arms
+    return [
+        (
+            other.outcome,
+            _amounts(
+                (
+                    (f"With {untreated} (%)", other.untreated),
+                    (f"With {treated} (%)", other.treated),
+                    ("Benefit (percentage points)", other.benefit),
+                ),
+                100.0,
+                "",
+            ),
+        )
+        for other in prediction.beside
+    ]
 
 
 def _benefit_chart(prediction: Prediction) -> Chart | None:

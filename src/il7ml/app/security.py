@@ -1,4 +1,4 @@
-"""Who may ask, from where, and how much: token, host, cross-site requests, headers and the size of a body."""
+"""Who may ask, from where, and how much: token, host, cross-site requests, rate, headers and the size of a body."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import binascii
 import ipaddress
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fastapi import HTTPException, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from il7ml.app.rate import RateLimit
 from il7ml.errors import InputError
 
+TOKEN_VARIABLE = "IL7ML_TOKEN"
 OPEN_PATHS = ("/healthz", "/readyz")
 MAX_BODY = 2**20  # bytes
 _BODY_SECONDS = 10.0
@@ -36,6 +39,20 @@ _HEADERS = {
 }
 
 Problem = Callable[[int, str], Response]
+
+
+def find_token(path: Path | None, environment: Mapping[str, str]) -> str | None:
+    """Return the token of a file, else that of the environment variable IL7ML_TOKEN, else None.
+
+    Raises
+    ------
+    InputError
+        As `read_token`.
+    """
+    if path is not None:
+        return read_token(path)
+    given = environment.get(TOKEN_VARIABLE)
+    return None if given is None else _fit_token(given.strip(), TOKEN_VARIABLE)
 
 
 def read_token(path: Path) -> str:
@@ -59,10 +76,13 @@ def read_token(path: Path) -> str:
             content = file.read(_LONGEST_TOKEN + 1).strip()
     except OSError as error:
         raise InputError(f"--token-file {path}: cannot be read ({error.strerror}). Check the path.") from None
-    text = content.decode("ascii", errors="replace")
+    return _fit_token(content.decode("ascii", errors="replace"), f"--token-file {path}")
+
+
+def _fit_token(text: str, source: str) -> str:
     if not _SHORTEST_TOKEN <= len(text) <= _LONGEST_TOKEN or not all("!" <= sign <= "~" for sign in text):
         raise InputError(
-            f"--token-file {path}: expected one token of {_SHORTEST_TOKEN} or more printable ASCII characters without "
+            f"{source}: expected one token of {_SHORTEST_TOKEN} or more printable ASCII characters without "
             'spaces. Make one: python -c "import secrets; print(secrets.token_urlsafe(32))"'
         )
     return text
@@ -78,8 +98,8 @@ def check_address(host: str, token: str | None) -> None:
     """
     if token is None and not _is_loopback(host):
         raise InputError(
-            f"--host {host}: others can reach this address, so a token is needed. Add --token-file FILE, or leave "
-            "--host out to serve this machine only."
+            f"--host {host}: others can reach this address, so a token is needed. Add --token-file FILE, set "
+            f"{TOKEN_VARIABLE}, or leave --host out to serve this machine only."
         )
 
 
@@ -102,13 +122,16 @@ class Guard:
         Asked for on every path but `OPEN_PATHS`: as a bearer token, or as the password of HTTP basic authentication,
         which is how a browser can send it. Without one the Host header must be this machine's, so that a foreign page
         cannot reach the service under a name of its own (DNS rebinding).
+    rate : RateLimit or None
+        Asked on every path but `OPEN_PATHS`, before the token, so that guessing one is slow.
     problem : callable
         Makes the answer from status and message.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, problem: Problem) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, rate: RateLimit | None, problem: Problem) -> None:
         self._app = app
         self._token = None if token is None else token.encode()
+        self._rate = rate
         self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,8 +147,19 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
+        refusal = self._over_rate(scope) or self._refusal(scope["method"], scope["path"], Headers(scope=scope))
         await (refusal or self._app)(scope, receive, send_with_headers)
+
+    def _over_rate(self, scope: Scope) -> Response | None:
+        if self._rate is None or scope["path"] in OPEN_PATHS:
+            return None
+        client = scope.get("client")
+        seconds = self._rate.wait(client[0] if client else "")
+        if not seconds:
+            return None
+        answer = self._problem(429, f"too many requests. Ask again in {seconds} s; several patients go in one batch.")
+        answer.headers["Retry-After"] = str(seconds)
+        return answer
 
     def _refusal(self, method: str, path: str, headers: Headers) -> Response | None:
         # A link from another page may lead here; another page's form or script may not ask.
@@ -162,7 +196,7 @@ async def read_body(request: Request, content_type: str) -> bytes:
     Raises
     ------
     HTTPException
-        415 for another type, 413 for a larger body, 408 for one that does not come to its end.
+        415 for another type, 413 for a larger body, 408 or 400 for one that does not come to its end.
     """
     came = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if came != content_type:
@@ -180,4 +214,6 @@ async def read_body(request: Request, content_type: str) -> bytes:
                     raise too_large
     except TimeoutError:
         raise HTTPException(408, "the body did not come to its end. Send it again.") from None
+    except ClientDisconnect:  # whoever closed the connection sees no answer, but it is no fault of ours either
+        raise HTTPException(400, "the connection was closed before the body came to its end.") from None
     return bytes(body)

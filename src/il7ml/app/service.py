@@ -18,11 +18,13 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from il7ml import __version__, texts
+from il7ml.app.comparison import compare, split_fields
 from il7ml.app.current_model import CurrentModel
 from il7ml.app.form import parse_form, read_fields
 from il7ml.app.metrics import Metrics
 from il7ml.app.openapi import describe
-from il7ml.app.pages import form_page, result_page, style_sheet
+from il7ml.app.pages import comparison_page, form_page, result_page, style_sheet
+from il7ml.app.rate import RateLimit
 from il7ml.app.records import answer_each, answer_one, parse_batch, parse_object
 from il7ml.app.security import Guard, read_body
 from il7ml.errors import InputError
@@ -30,6 +32,7 @@ from il7ml.errors import InputError
 POLL_SECONDS = 15.0
 _PATHS = (
     "/",
+    "/compare",
     "/predict",
     "/predict/batch",
     "/healthz",
@@ -48,6 +51,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         (413, "The body is too large"),
         (415, "The body is of another type"),
         (422, "The input is wrong: what was expected, what came, what to do; no value is repeated"),
+        (429, "Too many requests of this client; the header Retry-After says in how many seconds to ask again"),
     )
 }
 
@@ -62,7 +66,9 @@ class JsonResponse(Response):
         return json.dumps(content, allow_nan=False).encode("ascii")
 
 
-def create_app(current: CurrentModel, *, token: str | None = None, poll_seconds: float = POLL_SECONDS) -> FastAPI:
+def create_app(
+    current: CurrentModel, *, token: str | None = None, rate: float = 0.0, poll_seconds: float = POLL_SECONDS
+) -> FastAPI:
     """Return the application.
 
     Parameters
@@ -71,11 +77,14 @@ def create_app(current: CurrentModel, *, token: str | None = None, poll_seconds:
         The model that answers.
     token : str, optional
         Asked for on every path but health and readiness.
+    rate : float
+        Requests a second that one client may make on average; 0 sets no limit.
     poll_seconds : float
         How often the store is asked whether another model is champion.
     """
     metrics = Metrics()
     following: asyncio.Task[None] | None = None
+    one_batch = asyncio.Semaphore(1)  # so that single patients need not share the processor with several batches
 
     async def follow_champion() -> None:
         while True:
@@ -122,7 +131,7 @@ def create_app(current: CurrentModel, *, token: str | None = None, poll_seconds:
     app.add_exception_handler(InputError, input_problem)
     app.add_exception_handler(StarletteHTTPException, http_problem)
     app.add_exception_handler(Exception, own_fault)
-    app.add_middleware(Guard, token=token, problem=problem)
+    app.add_middleware(Guard, token=token, rate=RateLimit(rate) if rate else None, problem=problem)
     app.add_middleware(Observed, metrics=metrics)
 
     def take_note(request: Request, digest: str, statuses: list[str]) -> None:
@@ -149,7 +158,8 @@ def create_app(current: CurrentModel, *, token: str | None = None, poll_seconds:
         """Return one answer for each patient, in order. A wrong record has status `error` and spoils no other."""
         predictor = current.state.predictor
         patients = parse_batch(await read_body(request, "application/json"))
-        answers = await run_in_threadpool(answer_each, predictor, patients)
+        async with one_batch:
+            answers = await run_in_threadpool(answer_each, predictor, patients)
         take_note(request, predictor.bundle.digest, [answer["status"] for answer in answers])
         return JsonResponse({**({"notice": predictor.notice} if predictor.notice else {}), "answers": answers})
 
@@ -202,6 +212,22 @@ def create_app(current: CurrentModel, *, token: str | None = None, poll_seconds:
         prediction = await run_in_threadpool(predictor.predict, entry.patient)
         take_note(request, predictor.bundle.digest, [prediction.status])
         return _html(result_page(predictor, prediction, given, entry))
+
+    @app.post("/compare", include_in_schema=False)
+    async def page_comparison(request: Request) -> Response:
+        predictor = current.state.predictor
+        given, others = split_fields(parse_form(await read_body(request, "application/x-www-form-urlencoded")))
+        entry = read_fields(given, predictor.inputs)
+        if entry.problems:
+            take_note(request, predictor.bundle.digest, ["error"])
+            return _html(form_page(predictor, given, entry.problems), status=422)
+        prediction = await run_in_threadpool(predictor.predict, entry.patient)
+        comparison = await run_in_threadpool(compare, predictor, given, others, prediction)
+        answers = [prediction, *(one.prediction for one in comparison.alternatives)]
+        statuses = [answer.status for answer in answers] + ["error"] * len(comparison.problems)
+        take_note(request, predictor.bundle.digest, statuses)
+        page = comparison_page(predictor, prediction, given, entry, comparison)
+        return _html(page, status=422 if comparison.problems else 200)
 
     @app.get("/style.css", include_in_schema=False)
     async def style() -> Response:

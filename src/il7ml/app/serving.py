@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from il7ml.app.current_model import CurrentModel
-from il7ml.app.security import check_address, read_token
+from il7ml.app.security import check_address, find_token
 from il7ml.app.service import create_app
 from il7ml.errors import InputError
 
@@ -43,6 +45,7 @@ def serve(
     port: int = 8000,
     *,
     token_file: Path | None = None,
+    rate: float = 20.0,
     model: str = "champion",
     uri: str | None = None,
 ) -> None:
@@ -54,22 +57,26 @@ def serve(
         Address to listen on. Any but a loopback address needs a token.
     port : int
     token_file : Path, optional
-        File with the token that callers must send.
+        File with the token that callers must send; without one the environment variable IL7ML_TOKEN is looked at.
+    rate : float
+        Requests a second that one client may make on average; 0 sets no limit.
     model, uri : str, optional
         As for `load_predictor`; the model is loaded again when the store names another one.
 
     Raises
     ------
     InputError
-        If the address cannot be used, the token is missing or unfit, or the model is not known.
+        If address or rate cannot be used, the token is missing or unfit, or the model is not known.
     BundleRefusedError
         If the model was altered or is of another version.
     """
-    token = None if token_file is None else read_token(token_file)
+    if not 0 <= rate < math.inf:
+        raise InputError(f"--rate {rate:g}: expected requests a second, or 0 for no limit. Example: --rate 20")
+    token = find_token(token_file, os.environ)
     check_address(host, token)
     listening = listen(host, port)
     with listening:
-        server = uvicorn.Server(configure(create_app(CurrentModel(model, uri), token=token)))
+        server = uvicorn.Server(configure(create_app(CurrentModel(model, uri), token=token, rate=rate)))
         _log_to_stderr()
         shown = f"[{host}]" if ":" in host else host
         logging.getLogger("il7ml.app").info("http://%s:%d (stop with Ctrl-C)", shown, listening.getsockname()[1])

@@ -1,0 +1,132 @@
+"""A form's fields: label, choices, units and ranges of each variable that a model asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from il7ml.app.form import UNIT_SUFFIX
+from il7ml.bundle import CardVariable
+from il7ml.predictor import Predictor
+
+_ROLES = {
+    "demographic": "Patient",
+    "comorbidity": "Other diseases",
+    "severity": "Severity of illness",
+    "lymphopenia": "Lymphocytes",
+    "inflammation": "Inflammation",
+    "treatment": "Treatment already given",
+    "laboratory": "Other laboratory values",
+    "timing": "Timing",
+    "other": "Other",
+}
+
+
+class Option(NamedTuple):
+    """A choice of a list."""
+
+    value: str
+    label: str
+    is_chosen: bool
+
+
+class Field(NamedTuple):
+    """One entry of the form.
+
+    Attributes
+    ----------
+    name, label : str
+    is_required : bool
+    value : str
+        What was entered before.
+    options : tuple of Option
+        Empty for a number.
+    unit : str
+        The only unit; empty where there is a choice or none.
+    units : tuple of Option
+        Empty unless there is a choice.
+    hints : tuple of str
+        Ranges in every unit.
+    problem : str
+        What is wrong with the entry; may be empty.
+    """
+
+    name: str
+    label: str
+    is_required: bool
+    value: str
+    options: tuple[Option, ...]
+    unit: str
+    units: tuple[Option, ...]
+    hints: tuple[str, ...]
+    problem: str
+
+
+class Group(NamedTuple):
+    """Fields under a heading."""
+
+    heading: str
+    fields: tuple[Field, ...]
+
+
+def groups_of(predictor: Predictor, given: Mapping[str, str], problems: Mapping[str, str]) -> list[Group]:
+    """Return a form's fields for what a model asks for, with the entries made before and what is wrong with them."""
+    eligibility = predictor.bundle.card.eligibility
+    fields: dict[str, list[Field]] = {}
+    for name, card in predictor.inputs.items():
+        field = field_of(name, card, eligibility.get(name), given, problems.get(name, ""))
+        fields.setdefault(card.variable.role, []).append(field)
+    return [Group(heading, tuple(fields[role])) for role, heading in _ROLES.items() if role in fields]
+
+
+def field_of(
+    name: str,
+    card: CardVariable,
+    eligible: tuple[float | None, float | None] | None,
+    given: Mapping[str, str],
+    problem: str,
+) -> Field:
+    """Return one field; `eligible` are the trial's limits, where it had any."""
+    variable, value = card.variable, given.get(name, "")
+    choices: list[tuple[str, str]] = []
+    if variable.kind == "categorical":
+        choices = [(level, level.replace("_", "-")) for level in variable.levels]
+    elif variable.kind == "binary":
+        choices = [("0", "no"), ("1", "yes")]
+    chosen = given.get(f"{name}{UNIT_SUFFIX}", variable.unit)
+    several = len(variable.units) > 1 and not choices
+    return Field(
+        name=name,
+        label=variable.term,
+        is_required=card.required,
+        value=value,
+        options=tuple(Option(code, label, code == value) for code, label in choices),
+        unit="" if several else variable.unit,
+        units=tuple(Option(unit, unit, unit == chosen) for unit in variable.units) if several else (),
+        hints=() if choices else ranges_of(card, eligible),
+        problem=problem,
+    )
+
+
+def ranges_of(card: CardVariable, eligible: tuple[float | None, float | None] | None) -> tuple[str, ...]:
+    """Return the trial's limits and its patients' range in words, in every unit that gives other numbers."""
+    variable = card.variable
+    factors = {1.0: variable.unit}
+    for unit, factor in variable.accepted_units.items():
+        factors.setdefault(factor, unit)
+    ranges = []
+    if eligible is not None:
+        ranges.append(("Trial's eligibility", *eligible))
+    if card.low is not None and card.high is not None:
+        ranges.append(("Trial's patients", card.low, card.high))
+    return tuple(
+        f"{label}: " + ", or ".join(f"{_range(low, high, factor)} {unit}".strip() for factor, unit in factors.items())
+        for label, low, high in ranges
+    )
+
+
+def _range(low: float | None, high: float | None, factor: float) -> str:
+    shown = [None if end is None else f"{end / factor:.6g}" for end in (low, high)]
+    if shown[0] is None:
+        return f"up to {shown[1]}"
+    return f"{shown[0]} or more" if shown[1] is None else f"{shown[0]} to {shown[1]}"
