@@ -40,12 +40,21 @@ TABLES = {
     "number_needed_to_treat": pd.DataFrame({"estimate": [4.0], "low": [2.4], "high": [13.1], "text": ["NNTB 4.0"]}),
     "heterogeneity_modifiers": pd.DataFrame({"modifier": ["age"], "t": [0.42], "p_value": [0.681], "p_holm": [0.813]}),
     "best_linear_predictor": pd.DataFrame(
-        {"term": ["slope"], "estimate": [-2.6], "low": [-7.3], "high": [2.2], "learner": ["dr_learner"]}
+        {"term": ["slope"], "estimate": [-2.6], "low": [-7.3], "high": [2.2], "learner": ["effect_model"]}
     ),
     "shap_effect": pd.DataFrame(
         {"rank": [1], "variable": ["age"], "label": ["Age"], "unit": ["years"], "group": ["demographic"],
          "mean_abs_shap": [0.013], "direction": [-1.0], "scale": ["difference in risk"],
          "note": ["exploratory: no credible heterogeneity"]}
+    ),
+    "shap_effect_beeswarm": pd.DataFrame(
+        {"variable": ["age"], "label": ["Age"], "place": [0.0], "level": [""], "n": [12], "mean_shap": [0.02],
+         "scale": ["difference in risk"], "note": ["exploratory: no credible heterogeneity"]}
+    ),
+    "shap_risk": pd.DataFrame(
+        {"rank": [1], "rank_low": [1], "rank_high": [6], "variable": ["age"], "label": ["Age"], "unit": ["years"],
+         "group": ["demographic"], "mean_abs_shap": [0.21], "low": [0.0], "high": [0.43], "same_direction": [0.9],
+         "direction": [1.0], "correlated_with": [""], "scale": ["log odds"], "note": [""]}
     ),
     "sample_size": pd.DataFrame({"criterion": ["shrinkage"], "required": [1862], "n": [109], "met": [False]}),
     "missing_data": pd.DataFrame({"variable": ["SOFA score"], "control": [7], "treated": [6], "share": [0.119]}),
@@ -149,7 +158,7 @@ def test_tables_are_in_words(page):
         ["Age", "0.42", "0.681", "0.813"],
     ]
     assert page.rows("Calibration of estimated individual effects")[1] == [
-        "slope", "-2.60 (-7.30 to 2.20)", "Doubly-robust learner",
+        "slope", "-2.60 (-7.30 to 2.20)", "Effect model",
     ]  # fmt: skip
     assert page.rows("Number needed to treat") == [["Estimate"], ["NNTB 4.0"]]
     assert page.rows("Patients needed")[1] == ["shrinkage", "1,862", "109", "no"]
@@ -160,8 +169,14 @@ def test_an_explanation_carries_its_caveat_in_table_and_figure(page):
     assert "Importance for the estimated individual effect (exploratory: no credible heterogeneity)" in page.text_of(
         "caption"
     )
-    [alt] = [image.attributes["alt"] for image in page.of("img") if "patient by patient" in image.attributes["alt"]]
-    assert alt.endswith("(exploratory: no credible heterogeneity).")
+    [alt] = [image.attributes["alt"] for image in page.of("img") if "low and high values" in image.attributes["alt"]]
+    assert "individual effect (exploratory: no credible heterogeneity)." in alt
+
+
+def test_importance_has_its_interval_and_rank_limits_in_one_cell(page):
+    text = page.text.replace("\u00a0", " ")
+    assert "0.21 (0.00 to 0.43)" in text
+    assert "1 (1 to 6)" in text
 
 
 def test_the_model_is_described_by_its_card(page):
@@ -178,7 +193,7 @@ def test_items_are_filled_from_the_run_and_open_ones_listed(page):
     tripod, path = page.rows("Reporting items"), page.rows("Items on individual effects")
     text = page.text
     for said in (
-        "Age 25 to 80; Absolute lymphocyte count up to 1.",
+        "Age 25 to 80 years; Absolute lymphocyte count up to 1 10^9/L.",
         "Too small: 160 patients with 60 events, 1862 needed.",
         "In 1 variable, at most 12 % of one.",
         "5-fold cross-validation of the whole pipeline, 10 times.",

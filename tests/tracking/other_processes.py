@@ -18,7 +18,7 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 from mlflow import MlflowClient
 from tests.tracking.logged_runs import logged, scored
 
-#: What a training asks of the store, in whatever order.
+#: What a training or a sweep asks of the store, in whatever order.
 _CALLS = (
     "create_run",
     "log_batch",
@@ -31,13 +31,16 @@ _CALLS = (
     "create_registered_model",
     "create_model_version",
     "set_terminated",
+    "set_tag",
+    "update_run",
+    "delete_run",
 )
 
 
 @functools.cache
 def context():
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload([__name__])
+    found.set_forkserver_preload([__name__, "tests.commands"])
     _preload()
     return found
 
@@ -66,13 +69,13 @@ def train(uri, times=1):
         logged(uri)
 
 
-def killed_at_every_call(warm, uri):
-    """Train in forks, each of which is killed one call to the store later, until one comes through."""
-    logged(warm)
+def killed_at_every_call(warm, uri, work=logged):
+    """Do the work in forks, each of which is killed one call to the store later, until one comes through."""
+    work(warm)
     call, code = 0, -signal.SIGKILL
     while code == -signal.SIGKILL:
         call += 1
-        code = _in_fork(functools.partial(_train_until, uri, call))
+        code = _in_fork(functools.partial(_work_until, work, uri, call))
     assert code == 0
 
 
@@ -101,8 +104,8 @@ def _in_fork(function, kill_after=None):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _train_until(uri, call):
-    """Log a run with a model; the process is killed just before its `call`-th call to the store."""
+def _work_until(work, uri, call):
+    """Do the work; the process is killed just before its `call`-th call to the store."""
     seen = 0
 
     def counted(method):
@@ -118,7 +121,7 @@ def _train_until(uri, call):
 
     for name in _CALLS:
         setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
-    logged(uri)
+    work(uri)
 
 
 # Made before the fork, so that no child has to.

@@ -14,7 +14,7 @@ from il7ml.errors import InputError
 from il7ml.predictor import Predictor
 from il7ml.tracking import delivery
 from il7ml.tracking.delivery import push_runs
-from il7ml.tracking.items import Metric, Param
+from il7ml.tracking.items import Child, Metric, Param, Text
 from il7ml.tracking.promotion import promote
 from il7ml.tracking.registry import resolve_model
 from il7ml.tracking.store import Run, open_run
@@ -49,7 +49,7 @@ def train(uri, project, name, before_model=lambda: None):
     with open_run(uri, "trials", name, {"study": "trial"}, root=project) as run:
         run.log(ITEMS)
         before_model()
-        registered = run.log_model(scored(), name, EXAMPLE)
+        registered = run.log_model(scored(), name, EXAMPLE, "What it is.")
     return run.run_id, registered
 
 
@@ -74,6 +74,7 @@ def assert_complete(uri, run):
     assert [(child.info.run_name, child.info.status) for child in children] == [("candidate logistic", "FINISHED")]
     assert children[0].data.metrics == {"brier": 0.2}
     (version,) = found.search_model_versions(f"run_id='{run.info.run_id}'")
+    assert version.description == "What it is."
     bundle = load_bundle(resolve_model(f"models:/{version.name}/{version.version}", uri).folder)
     assert bundle.card == scored().card
     assert Predictor(bundle).predict(PATIENT).untreated == Predictor(scored()).predict(PATIENT).untreated
@@ -116,6 +117,24 @@ def test_a_server_that_is_away_from_the_start(gate, project, caplog):
     assert push_runs(root=folder) == [done]
     assert [run.info.run_id for run in on_server(gate.uri, "away")] == [done.server_run]
     assert len(client(gate.uri).search_model_versions("name='away'")) == 1
+
+
+def test_children_of_children_are_delivered_with_their_files(gate, project):
+    folder, _ = project
+    gate.shut()
+    inner = Child("inner", (Metric("brier", 0.3),))
+    with open_run(gate.uri, "trials", "nested", {}, root=folder) as run:
+        run.log([Child("outer", (Text("summary.md", "outer"), inner))])
+    gate.open()
+    (done,) = push_runs(root=folder)
+    parents = {}
+    for name in ("inner", "outer"):
+        (copy,) = on_server(gate.uri, name)
+        assert copy.info.status == "FINISHED"
+        parents[name] = copy.data.tags["mlflow.parentRunId"]
+    (outer,) = on_server(gate.uri, "outer")
+    assert parents == {"inner": outer.info.run_id, "outer": done.server_run}
+    assert [entry.path for entry in client(gate.uri).list_artifacts(outer.info.run_id)] == ["summary.md"]
 
 
 def test_a_server_that_goes_away_before_the_model_is_logged(gate, project, caplog):

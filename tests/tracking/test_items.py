@@ -165,6 +165,31 @@ def test_each_candidate_is_a_child_with_metrics_of_its_own():
     assert Tag("selected", "true") in children[1].items
 
 
+def test_each_learner_of_effects_is_a_child_with_the_slope_of_its_estimates():
+    table = pd.DataFrame(
+        {
+            "learner": ["t_learner"] * 2 + ["dr_learner"] * 2,
+            "term": ["mean", "slope"] * 2,
+            "estimate": [-0.1, 0.4, -0.1, math.nan],
+            "low": [-0.2, -0.2, -0.2, math.nan],
+            "high": [0.0, 1.0, 0.0, math.nan],
+        }
+    )
+    children = of(Child, dataclasses.replace(RESULT, tables={"best_linear_predictor": table}))[2:]
+    assert [(child.name, child.items) for child in children] == [
+        (
+            "learner t_learner",
+            (
+                Param("effect_learner", "t_learner"),
+                Metric("effect_calibration_slope", 0.4),
+                Metric("effect_calibration_slope_low", -0.2),
+                Metric("effect_calibration_slope_high", 1.0),
+            ),
+        ),
+        ("learner dr_learner", (Param("effect_learner", "dr_learner"),)),
+    ]
+
+
 def test_children_come_last():
     kinds = [type(item) for item in items_of(RESULT)]
     assert Child not in kinds[: kinds.index(Child)]

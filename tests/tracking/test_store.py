@@ -11,8 +11,8 @@ from tests.tracking.logged_runs import EXAMPLE, ITEMS, all_runs, client, files, 
 from tests.trained_store import address
 
 from il7ml.errors import InputError
-from il7ml.tracking.items import Child, Metric, Param, Table
-from il7ml.tracking.store import open_run
+from il7ml.tracking.items import Child, Metric, Param, Table, Tag, Text
+from il7ml.tracking.store import open_run, reopen_run
 
 TABLE = next(item.frame for item in ITEMS if isinstance(item, Table))
 
@@ -42,6 +42,51 @@ def test_a_candidate_is_a_finished_child(uri):
     assert children[0].data.metrics == {"brier": 0.2}
     assert children[0].data.params == {"risk_model": "logistic"}
     assert children[0].data.tags["selected"] == "true"
+
+
+NESTED = Child(
+    "first",
+    (Metric("brier", 0.25), Text("summary.md", "first"), Child("inner", (Metric("brier", 0.3),))),
+    started=1_700_000_000_000,
+)
+
+
+def test_children_have_files_and_children_of_their_own(uri):
+    with open_run(uri, "trials", "a sweep", {}) as run:
+        run.log([NESTED])
+        (child,) = run.children()
+    runs = all_runs(uri)
+    assert child.metrics == {"brier": 0.25}
+    assert runs[child.run_id].info.start_time == 1_700_000_000_000
+    assert [entry.path for entry in client(uri).list_artifacts(child.run_id)] == ["summary.md"]
+    (inner,) = [each for each in runs.values() if each.info.run_name == "inner"]
+    assert inner.data.tags["mlflow.parentRunId"] == child.run_id
+    assert {each.info.status for each in runs.values()} == {"FINISHED"}
+
+
+def test_a_run_that_ended_early_goes_on_with_its_complete_children(uri):
+    def interrupted():
+        with open_run(uri, "trials", "a sweep", {}) as run:
+            ids.append(run.run_id)
+            run.log([NESTED])
+            run.log([Child("second", (Metric("brier", 0.1), Child("inner of second", ()), *broken()))])
+
+    def broken():
+        yield Child("unwritten", (Tag("x" * 300, "a tag's name may not be so long"),))
+
+    ids = []
+    with pytest.raises(InputError):
+        interrupted()
+    states = {each.info.run_name: each.info.status for each in all_runs(uri).values()}
+    assert states["second"] == states["unwritten"] == states["a sweep"] == "FAILED"
+    with reopen_run(uri, ids[0]) as run:
+        assert run.run_id == ids[0]
+        assert client(uri).get_run(run.run_id).info.status == "RUNNING"
+        assert [child.metrics for child in run.children()] == [{"brier": 0.25}]
+        run.log([Child("second", (Metric("brier", 0.1),))])
+    names = sorted(each.info.run_name for each in all_runs(uri).values())
+    assert names == ["a sweep", "first", "inner", "made first", "second"]
+    assert {each.info.status for each in all_runs(uri).values()} == {"FINISHED"}
 
 
 def test_everything_lies_beside_the_database(uri, tmp_path):

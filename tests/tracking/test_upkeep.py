@@ -1,4 +1,6 @@
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -79,6 +81,26 @@ def test_a_damaged_database(uri, tmp_path):
     assert "Restore it from a backup" in table["finding"][0]
     database.write_text("no database " * 1000)
     assert not check_store(uri)["ok"].any()
+
+
+def test_a_transaction_that_was_cut_off_is_taken_back(uri, tmp_path):
+    """A process that is killed between writing pages and removing the journal leaves both."""
+    logged(uri)
+    database = tmp_path / "mlruns" / "mlflow.db"
+    cut_off = [
+        "import os, signal, sqlite3, sys",
+        "connection = sqlite3.connect(sys.argv[1])",
+        "connection.execute('PRAGMA cache_size = 1')",  # so that pages are written before the end
+        "connection.execute('BEGIN')",
+        "connection.execute('CREATE TABLE filler (x)')",
+        "connection.executemany('INSERT INTO filler VALUES (?)', [('x' * 4000,)] * 500)",
+        "connection.execute('UPDATE runs SET name = ?', ('y' * 200,))",
+        "os.kill(os.getpid(), signal.SIGKILL)",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(cut_off), str(database)], check=False)
+    assert database.with_name("mlflow.db-journal").stat().st_size > 0
+    assert found(uri)["database", "mlflow.db"] == (True, "whole")
+    assert not database.with_name("mlflow.db-journal").exists()
 
 
 def test_no_store(tmp_path):

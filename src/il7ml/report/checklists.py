@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from il7ml.bundle import Card
 from il7ml.report.rounding import estimate_text, percent
 from il7ml.result import TrainingResult
 
@@ -36,9 +37,7 @@ def tripod_items(result: TrainingResult) -> Iterator[Item]:
     card, config, counts = result.bundle.card, result.config, result.counts
     patients = "simulated patients" if result.simulated else "patients of a trial"
     yield Item("Source of data", f"{result.title}: {counts['n']:,} {patients}, data digest {result.data_digest[:12]}.")
-    limits = [
-        f"{card.variables[name].variable.term} {_limits(low, high)}" for name, (low, high) in card.eligibility.items()
-    ]
+    limits = eligibility_limits(card)
     yield Item("Eligibility", f"{'; '.join(limits)}.") if limits else Item("Eligibility", "Not stated.", True)
     yield Item("Treatments received", f"{card.treated_label} or {card.control_label}, as allocated.")
     yield Item("Outcome", f"{result.endpoint_title}: {result.estimand}")
@@ -111,6 +110,15 @@ def path_items(result: TrainingResult) -> Iterator[Item]:
     yield Item(
         "Prior evidence, and whether differences matter to patients", "For the authors to state, with clinicians.", True
     )
+
+
+def eligibility_limits(card: Card) -> list[str]:
+    """Return the trial's limits on single variables, in words."""
+    variables = {name: card.variables[name].variable for name in card.eligibility}
+    return [
+        f"{variables[name].term} {_limits(low, high)} {variables[name].unit or ''}".rstrip()
+        for name, (low, high) in card.eligibility.items()
+    ]
 
 
 def _limits(low: float | None, high: float | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 _MANY = 1000.0
+# What rounding errors leave of 0.
+_NOTHING = 1e-9
 _LEAST_P = 0.001
 
 
@@ -13,8 +15,8 @@ def number(value: float, decimals: int | None = None) -> str:
 
     Examples
     --------
-    >>> [number(value) for value in (0.0412, 0.5, 12.34, 1862.0, float("inf"), float("nan"))]
-    ['0.041', '0.50', '12.3', '1,862', 'infinity', '-']
+    >>> [number(value) for value in (0.0412, 0.5, 12.34, 1862.0, -6e-12, float("inf"), float("nan"))]
+    ['0.041', '0.50', '12.3', '1,862', '0.00', 'infinity', '-']
     """
     if math.isnan(value):
         return "-"
@@ -113,7 +115,7 @@ def _decimals(value: float) -> int:
     size = abs(value)
     if size >= _MANY:
         return 0
-    if size == 0 or 0.1 <= size < 10:
+    if size < _NOTHING or 0.1 <= size < 10:
         return 2
     power = math.floor(math.log10(size))
     return max(2 - power, 0) if power > 0 else 1 - power

@@ -23,6 +23,7 @@ _HEADINGS = {
     "degrees": "Degrees of freedom",
     "label": "Variable",
     "level": "Level",
+    "mean_abs_interaction": "Mean absolute interaction value",
     "mean_abs_shap": "Mean absolute SHAP value",
     "met": "Met",
     "method": "Method",
@@ -44,6 +45,8 @@ _HEADINGS = {
 # A column of the first kind takes in its limits, which stand in the columns of the second.
 _WITH_LIMITS = (
     *((name, "low", "high") for name in ("estimate", "mean", "incidence", "effect", "observed", "net_benefit")),
+    ("mean_abs_shap", "low", "high"),
+    ("mean_abs_interaction", "low", "high"),
     ("median", "q1", "q3"),
 )
 _CODES = {"scale": scale_name}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import pandas as pd
+
 from il7ml import texts
 from il7ml.bundle import Estimate
 from il7ml.report.checklists import Item, path_items, tripod_items
@@ -26,7 +28,15 @@ from il7ml.report.rounding import estimate_text, number
 from il7ml.report.tables import as_table, with_levels
 from il7ml.result import TrainingResult
 
-LEARNERS = {"t_learner": "T-learner", "dr_learner": "Doubly-robust learner"}
+LEARNERS = {
+    "effect_model": "Effect model",
+    "dr_learner": "DR-learner",
+    "t_learner": "T-learner",
+    "s_learner": "S-learner",
+    "x_learner": "X-learner",
+    "r_learner": "R-learner",
+    "risk_based": "Constant relative effect",
+}
 METRICS = {
     "ate": "Average effect, treated minus untreated",
     "auroc": "AUROC",
@@ -39,7 +49,12 @@ METRICS = {
     "heterogeneity_p": "P of the heterogeneity test",
     "ici": "Mean distance from ideal (ICI)",
     "log_loss": "Log loss",
+    "net_benefit": "Net benefit",
+    "poisson_deviance": "Poisson deviance",
+    "r2": "Share of variance explained (R²)",
+    "rmse": "Root mean squared error",
     "scaled_brier": "Scaled Brier score",
+    "scaled_deviance": "Share of deviance explained",
 }
 _CORRECTED = "_corrected"
 #: Figures of effects; all others judge the risk model.
@@ -47,7 +62,17 @@ _EFFECT_METRICS = ("ate", "heterogeneity_p", "autoc")
 #: Where a table or figure stands, and its caption. What is not listed stands under the last heading.
 _PLACES = {
     "risk_selection": ("Risk model", "Out-of-fold loss of the candidates, against the reference"),
+    "risk_choices": ("Risk model", "How often each candidate is chosen"),
     "risk_metrics": ("Risk model", "Every figure of every candidate"),
+    "risk_corrected": ("Risk model", "Corrected, apparent and other figures side by side"),
+    "risk_across_sites": ("Risk model", "Each site left out in turn: summary over sites"),
+    "risk_by_left_out_site": ("Risk model", "Each site left out in turn"),
+    "risk_by_group": ("Risk model", "Figures by group of patients"),
+    "risk_comparison": ("Risk model", "Candidates compared on the same patients"),
+    "learning_curve": ("Risk model", "Out-of-fold loss by number of patients"),
+    "learning_curve_gain": ("Risk model", "What more patients would gain"),
+    "risk_instability": ("Instability", "How far predictions move when patients are drawn anew"),
+    "risk_flips": ("Instability", "How often a refit lies on the other side of a threshold"),
     "roc": ("Risk model", "ROC curves in the control arm"),
     "roc_curve": ("Risk model", "ROC curves in the control arm"),
     "calibration": ("Calibration", "Predicted against observed, out of fold"),
@@ -56,32 +81,107 @@ _PLACES = {
     "calibration_curve": ("Calibration", "Flexible calibration curve"),
     "decision_curve": ("Decision curve", "Net benefit over thresholds, control arm"),
     "average_effect": ("Effect of the treatment", "Average effect, unadjusted and adjusted"),
+    "effects_by_predicted_effect": ("Evidence of individual differences", "Effect by quarter of predicted effect"),
+    "who_is_in_the_groups": ("Evidence of individual differences", "Who is in the quarters of predicted effect"),
+    "benefit_calibration": ("Evidence of individual differences", "Calibration for benefit"),
+    "benefit_calibration_curve": ("Evidence of individual differences", "Calibration for benefit: curve"),
+    "benefit_calibration_groups": ("Evidence of individual differences", "Calibration for benefit: groups"),
+    "benefit_calibration_summary": ("Evidence of individual differences", "Calibration for benefit: summary"),
+    "targeting_curve": ("Evidence of individual differences", "Benefit among those ranked first, less that of all"),
+    "policy_value": ("Evidence of individual differences", "Value of treating by predicted benefit"),
+    "modifier_credibility": ("Evidence of individual differences", "ICEMAN's questions on each modifier"),
     "number_needed_to_treat": ("Effect of the treatment", "Number needed to treat"),
     "effects_by_risk": ("Effect of the treatment", "Effect by group of predicted outcome without treatment"),
     "heterogeneity_tests": ("Evidence of individual differences", "Tests of one effect for all"),
     "heterogeneity_modifiers": ("Evidence of individual differences", "Pre-specified modifiers"),
     "best_linear_predictor": ("Evidence of individual differences", "Calibration of estimated individual effects"),
+    "shap_risk_groups": ("Explanations", "What moves the predicted outcome, by group of variables"),
     "shap_risk_bar": ("Explanations", "What moves the predicted outcome"),
-    "shap_risk_beeswarm": ("Explanations", "What moves the predicted outcome, patient by patient"),
     "shap_risk": ("Explanations", "Importance for the predicted outcome"),
+    "shap_risk_outcome": ("Explanations", "What moves the predicted outcome, on the outcome's scale"),
+    "shap_risk_beeswarm": ("Explanations", "How low and high values move the predicted outcome"),
+    "shap_risk_dependence": ("Explanations", "Predicted outcome by lymphocyte count"),
+    "shap_risk_interactions": ("Explanations", "Pairs of variables that act together"),
+    "shap_effect_groups": ("Explanations", "What moves the estimated individual effect, by group of variables"),
     "shap_effect_bar": ("Explanations", "What moves the estimated individual effect"),
-    "shap_effect_beeswarm": ("Explanations", "What moves the estimated individual effect, patient by patient"),
     "shap_effect": ("Explanations", "Importance for the estimated individual effect"),
+    "shap_effect_beeswarm": ("Explanations", "How low and high values move the estimated individual effect"),
+    "shap_effect_dependence": ("Explanations", "Estimated individual effect by lymphocyte count"),
+    "correlated_features": ("Explanations", "Variables that go together"),
+    "explanation_checks": ("Explanations", "How the explanations were computed, and that they add up"),
     "sample_size": ("Sample size", "Patients needed for a model of all candidate predictors"),
     "flow": ("Patients", "Flow of patients"),
     "endpoints": ("Patients", "Endpoints by arm"),
     "table_one": ("Patients", "Baseline by arm: median [quartiles] or n (%)"),
     "missing_data": ("Missing data", "Patients without a value, by variable"),
+    "missing_shares": ("Missing data", "Shares without a value"),
+    "missing_tests": ("Missing data", "Whether a gap goes with arm or outcome"),
+    "complete_cases": ("Missing data", "Complete records"),
+    "leakage_audit": ("Missing data", "Whether a variable knows too much of the outcome"),
 }
 _FURTHER = "Further tables and figures"
-_FOLDED = ("risk_metrics", "roc_curve", "calibration_curve", "decision_curve")
+_FOLDED = (
+    "risk_by_left_out_site",
+    "risk_comparison",
+    "risk_flips",
+    "benefit_calibration_curve",
+    "targeting_curve",
+    "policy_value",
+    "missing_tests",
+    "leakage_audit",
+    "risk_metrics",
+    "roc_curve",
+    "calibration_curve",
+    "decision_curve",
+    "shap_risk_beeswarm",
+    "shap_risk_dependence",
+    "shap_effect_beeswarm",
+    "shap_effect_dependence",
+    "explanation_checks",
+)
 _NOTES = {
+    "risk_corrected": "The first is the figure to report: repeated cross-validation, its interval stretched by the "
+    "spread of refits. Apparent, Harrell's, out-of-bag and .632+ stand beside it for comparison.",
+    "risk_choices": "Share of held-out predictions, bootstrap samples and sites left out for which the candidate was "
+    "chosen, by the same rule among the training patients alone. Where candidates take turns, the choice adds error.",
+    "risk_across_sites": "Random effects over sites; the prediction interval is for a site like these.",
+    "risk_instability": "By group of predicted outcome; absolute distance between the prediction and those of refits "
+    "to bootstrap samples, and quartiles of the width of a patient's 95 % range.",
+    "risk_flips": "Mean share of refits that put a patient on the other side of the threshold.",
+    "policy_value": "Benefit per patient of treating those whose predicted benefit is above the threshold.",
+    "targeting_curve": "Above 0: those ranked first benefit more than the average.",
     "roc_curve": "In the control arm nobody profits from knowing who was treated.",
     "effects_by_risk": "Groups are made of out-of-fold predictions without treatment; effects are absolute.",
+    "shap_risk": "Intervals: bootstrap refits, explained on the same patients; a lower limit of 0 means that they "
+    "disagree about the direction.",
+    "shap_risk_groups": "Values are added up within a group before absolute values are taken.",
+    "shap_effect_groups": "Values are added up within a group before absolute values are taken.",
+    "shap_risk_interactions": "Mean absolute SHAP interaction value, on the model's scale.",
+    "correlated_features": "A single one's SHAP value means little: read these variables as a group.",
     "sample_size": "Criteria of Riley et al., BMJ 2020;368:m441, doi 10.1136/bmj.m441.",
     "table_one": "Standardised difference: treated minus control, in pooled standard deviations.",
 }
 _HEADINGS = {
+    "apparent": "Apparent",
+    "harrell": "Harrell's",
+    "harrell_low": "Harrell's, low",
+    "harrell_high": "Harrell's, high",
+    "point_632_plus": ".632+",
+    "width_q25": "Width, 1st quartile",
+    "width_q50": "Width, median",
+    "width_q75": "Width, 3rd quartile",
+    "prediction_low": "Next site, low",
+    "prediction_high": "Next site, high",
+    "tau2": "Variance between sites",
+    "i2": "Share of variance between sites (I²)",
+    "all_net_benefit": "Treating all",
+    "correlated_with": "Goes with",
+    "first_label": "Variable",
+    "second_label": "Other variable",
+    "gap": "Largest gap",
+    "place": "Place, lowest 0 to highest 1",
+    "same_direction": "Refits of the same direction",
+    "spearman": "Rank correlation",
     "direction": "Rank correlation of value and SHAP value",
     "other_arms": "In other arms",
     "ranking": "Mean prediction, untreated",
@@ -89,7 +189,8 @@ _HEADINGS = {
     "t": "t statistic",
     "text": "Estimate",
 }
-_SHAP_COLUMNS = ["label", "unit", "group", "mean_abs_shap", "direction", "scale", "note"]
+# Names that the tables in the tracking store have beside their labels, and what stands in heading and caption.
+_UNSEEN = ("variable", "first", "second", "scale", "note")
 
 
 def training_report(result: TrainingResult) -> str:
@@ -169,14 +270,14 @@ def _verdicts(result: TrainingResult) -> Iterator[Part]:
 def _risk_model(result: TrainingResult) -> Iterator[Part]:
     """Yield the chosen model's figures and those of the candidates."""
     yield Paragraph(
-        f"{result.selection_reason} Figures are from predictions for patients who were not used to fit the model, in "
-        "the arm that each was in; the event rate is one an arm, so it knows the arm, too. Intervals show the "
+        f"{result.selection_reason} Figures are from predictions for patients who were used neither to fit the model "
+        "nor to choose it: in each fold the candidates are compared anew among the other patients. They are for the "
+        "arm that each patient was in; the event rate is one an arm, so it knows the arm, too. Intervals show the "
         "uncertainty of the assessment with the predictions as they are."
     )
     chosen = {name: value for name, value in result.metrics.items() if name not in _EFFECT_METRICS}
-    yield _metrics(
-        result, f"Figures of the chosen model: {texts.MODEL_LABELS.get(result.selected, result.selected)}", chosen
-    )
+    label = texts.MODEL_LABELS.get(result.selected, result.selected)
+    yield _metrics(result, f"Figures of the delivered model ({label}), its choice included", chosen)
     names = list(dict.fromkeys(name for candidate in result.candidates for name in candidate.metrics))
     columns = (Column("Model"), *(Column(metric_label(name), True) for name in names), Column("Chosen"))
     rows = tuple(
@@ -252,14 +353,13 @@ def _placed(result: TrainingResult) -> dict[str, list[Part]]:
 def _picture(result: TrainingResult, name: str, caption: str) -> Picture:
     note = _shap_note(result, name)
     caption = f"{caption} ({note})" if note else caption
-    # A swarm shows single patients, who stand in no table.
-    behind = "" if name.endswith("beeswarm") or name not in _PLACES else " Its numbers stand in a table of this report."
+    behind = "" if name not in _PLACES else " Its numbers stand in a table of this report."
     return Picture(caption, f"Figure: {caption}.{behind}", result.figures[name])
 
 
 def _shap_note(result: TrainingResult, name: str) -> str:
     """Return the caveat of an explanation, which its table holds."""
-    table = result.tables.get("_".join(name.split("_")[:2])) if name.startswith("shap_") else None
+    table = result.tables.get(name.removesuffix("_bar")) if name.startswith("shap_") else None
     return str(table["note"].iloc[0]) if table is not None and len(table) else ""
 
 
@@ -267,13 +367,19 @@ def _table(result: TrainingResult, name: str, caption: str) -> Table:
     frame, card = result.tables[name], result.bundle.card
     headings = {**_HEADINGS, "control": card.control_label, "treated": card.treated_label}
     group_by = None
-    if name in {"shap_risk", "shap_effect"}:
+    if name.startswith("shap_") or name == "correlated_features":
         note = _shap_note(result, name)
-        headings["scale"] = "SHAP value in"
-        frame = frame[[column for column in _SHAP_COLUMNS if column in frame]].drop(columns="note")
+        if "scale" in frame:
+            headings |= {"mean_abs_shap": f"Mean absolute SHAP value, {frame['scale'].iloc[0]}"}
+            headings |= {"mean_shap": f"Mean SHAP value, {frame['scale'].iloc[0]}"}
+        frame = _ranked(frame.drop(columns=[column for column in _UNSEEN if column in frame]))
         caption = f"{caption} ({note})" if note else caption
+    elif name == "risk_corrected":
+        frame = frame[["model", *(column for column in frame if column != "model")]]
     elif name == "table_one":
         frame, group_by = with_levels(frame)
+    elif name == "effects_by_predicted_effect":
+        headings |= {"ranking": "Mean predicted effect, less the average"}
     elif name == "effects_by_risk":
         headings |= {"treated": "Treated", "untreated": "Untreated"}
     elif name == "endpoints":
@@ -297,6 +403,23 @@ def _table(result: TrainingResult, name: str, caption: str) -> Table:
         note=_NOTES.get(name, ""),
         is_folded=name in _FOLDED,
     )
+
+
+def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of importance with what is ranked in front, and a rank's limits behind it in brackets."""
+    if "rank" not in frame:
+        return frame
+    if "rank_low" in frame and frame["rank_low"].notna().all():
+        limits = zip(frame["rank"], frame["rank_low"], frame["rank_high"], strict=True)
+        frame = frame.assign(
+            rank=[f"{rank:.0f} ({low:.0f} to {high:.0f})".replace(" ", "\u00a0") for rank, low, high in limits]
+        )
+    frame = frame.drop(columns=[column for column in ("rank_low", "rank_high") if column in frame])
+    first = "label" if "label" in frame else "group"
+    if "unit" in frame:
+        units = [f" ({unit})" if unit else "" for unit in frame["unit"]]
+        frame = frame.assign(label=frame["label"] + units).drop(columns="unit")
+    return frame[[first, *(column for column in frame if column != first)]]
 
 
 def _variable(result: TrainingResult, code: str) -> str:

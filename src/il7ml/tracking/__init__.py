@@ -10,11 +10,13 @@ _HOMES = {
     "comparison_items": "il7ml.tracking.items",
     "config_of_run": "il7ml.tracking.record",
     "metric_items": "il7ml.tracking.items",
+    "find_sweep": "il7ml.tracking.sweep",
     "open_run": "il7ml.tracking.store",
     "promote": "il7ml.tracking.promotion",
     "promotion_history": "il7ml.tracking.promotion",
     "push_runs": "il7ml.tracking.delivery",
     "relocate_store": "il7ml.tracking.relocation",
+    "reopen_run": "il7ml.tracking.store",
     "report_of_run": "il7ml.tracking.record",
     "resolve_model": "il7ml.tracking.registry",
     "resolve_uri": "il7ml.tracking.location",
@@ -22,6 +24,7 @@ _HOMES = {
     "rollback": "il7ml.tracking.promotion",
     "run_items": "il7ml.tracking.items",
     "summary": "il7ml.tracking.items",
+    "sweep_items": "il7ml.tracking.sweep",
     "trial_items": "il7ml.tracking.items",
     "ui_command": "il7ml.tracking.location",
 }
@@ -31,18 +34,21 @@ __all__ = [
     "comparison_items",
     "config_of_run",
     "database_of",
+    "find_sweep",
     "metric_items",
     "open_run",
     "promote",
     "promotion_history",
     "push_runs",
     "relocate_store",
+    "reopen_run",
     "report_of_run",
     "resolve_model",
     "resolve_uri",
     "rollback",
     "run_items",
     "summary",
+    "sweep_items",
     "trial_items",
     "ui_command",
 ]
@@ -55,7 +61,8 @@ if TYPE_CHECKING:
     from il7ml.tracking.record import config_of_run, report_of_run
     from il7ml.tracking.registry import resolve_model
     from il7ml.tracking.relocation import relocate_store
-    from il7ml.tracking.store import open_run
+    from il7ml.tracking.store import open_run, reopen_run
+    from il7ml.tracking.sweep import find_sweep, sweep_items
     from il7ml.tracking.upkeep import check_store
 
 

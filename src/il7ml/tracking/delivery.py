@@ -17,7 +17,17 @@ from il7ml.tracking.location import database_of, is_server, local_uri, without_p
 from il7ml.tracking.mlflow_client import or_none, server_answers, store_errors, write_batch
 from il7ml.tracking.opening import HOST, PID, STARTED, open_store, process_tags
 from il7ml.tracking.registry import bundle_of
-from il7ml.tracking.store import BEGUN, PARENT, SERVER, Place, RegisteredModel, experiment_of, register
+from il7ml.tracking.store import (
+    BEGUN,
+    PARENT,
+    SERVER,
+    Place,
+    RegisteredModel,
+    children_of,
+    delete_tree,
+    experiment_of,
+    register,
+)
 
 #: On the server: the local run that a copy is made of, at its beginning and once it is complete.
 BEGINS, COPY = "il7ml.copy_begun_of_local_run", "il7ml.local_run"
@@ -120,9 +130,7 @@ def _complete_copy(place: Place, run: Any) -> str | None:
             complete = copy_id
             _finish(place._replace(run_id=copy_id), run)
         else:
-            for child in _children(place.client, place.experiment_id, copy_id):
-                place.client.delete_run(child.info.run_id)
-            place.client.delete_run(copy_id)
+            delete_tree(place.client, place.experiment_id, copy_id)
     return complete
 
 
@@ -130,14 +138,20 @@ def _copy_run(local: Any, local_store: str, run: Any, place: Place) -> str:
     run_id = run.info.run_id
     place = _begin_copy(run, place, {BEGINS: run_id})
     _copy_contents(local, run, place)
-    for child in _children(local, run.info.experiment_id, run_id):
-        copy = _begin_copy(child, place, {PARENT: place.run_id})
-        _copy_contents(local, child, copy)
-        place.client.set_terminated(copy.run_id, child.info.status, child.info.end_time)
+    _copy_children(local, run, place)
     for version in local.search_model_versions(f"run_id='{run_id}'"):
-        _copy_model(local_store, RegisteredModel(version.name, str(version.version)), place)
+        model = RegisteredModel(version.name, str(version.version))
+        _copy_model(local_store, model, version.description or "", place)
     _finish(place, run)
     return place.run_id
+
+
+def _copy_children(local: Any, run: Any, place: Place) -> None:
+    for child in children_of(local, run.info.experiment_id, run.info.run_id):
+        copy = _begin_copy(child, place, {PARENT: place.run_id})
+        _copy_contents(local, child, copy)
+        _copy_children(local, child, copy)
+        place.client.set_terminated(copy.run_id, child.info.status, child.info.end_time)
 
 
 def _begin_copy(run: Any, place: Place, more: dict[str, str]) -> Place:
@@ -160,23 +174,18 @@ def _copy_contents(local: Any, run: Any, place: Place) -> None:
             place.client.log_artifacts(place.run_id, local.download_artifacts(run.info.run_id, "", folder))
 
 
-def _copy_model(local_store: str, model: RegisteredModel, place: Place) -> None:
+def _copy_model(local_store: str, model: RegisteredModel, description: str, place: Place) -> None:
     """Register a local model on the server, file by file what it is here."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = bundle_of(local_store, model, Path(scratch))
         example = json.loads((folder.parents[1] / "input_example.json").read_text(encoding="utf-8"))
         record = dict(zip(example["columns"], example["data"][0], strict=True))
-        register(place, folder, load_bundle(folder).card, model.name, record)
+        register(place, folder, load_bundle(folder).card, model.name, record, description)
 
 
 def _finish(place: Place, run: Any) -> None:
     place.client.set_terminated(place.run_id, run.info.status, run.info.end_time)
     place.client.set_tag(place.run_id, COPY, run.info.run_id)
-
-
-def _children(client: Any, experiment_id: str, run_id: str) -> list[Any]:
-    found = client.search_runs([experiment_id], f"tags.`{PARENT}` = '{run_id}'", max_results=_PAGE)
-    return list(found)
 
 
 def _kept(tags: dict[str, str]) -> dict[str, str]:

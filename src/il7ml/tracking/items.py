@@ -99,10 +99,19 @@ class Dataset(NamedTuple):
 
 
 class Child(NamedTuple):
-    """A nested run of a candidate, with items of its own."""
+    """A nested run of a candidate, with items of its own, further children among them.
+
+    Attributes
+    ----------
+    name : str
+    items : tuple of Item
+    started : int or None
+        When its computation began, in milliseconds since 1970; None for when it is written.
+    """
 
     name: str
-    items: tuple[Param | Metric | Tag, ...]
+    items: tuple[Item, ...]
+    started: int | None = None
 
 
 Item = Param | Metric | Tag | Dataset | Table | Picture | Text | Child
@@ -111,7 +120,7 @@ Item = Param | Metric | Tag | Dataset | Table | Picture | Text | Child
 def run_items(result: TrainingResult, page: str) -> Iterator[Item]:
     """Yield all that a training logs, in the order in which it is written; `page` is its report."""
     yield from _tags(result)
-    config = _without_password(result.config)
+    config = without_credentials(result.config)
     for name, value in _flat(config.model_dump(mode="json", exclude={"study"})):
         yield Param(name, value)
     for name, count in result.counts.items():
@@ -128,12 +137,10 @@ def run_items(result: TrainingResult, page: str) -> Iterator[Item]:
     for name, content in result.figures.items():
         yield Picture(name, content)
     for candidate in result.candidates:
-        items: list[Param | Metric | Tag] = [
-            Param("risk_model", candidate.name),
-            Tag("selected", str(candidate.selected).lower()),
-            *metric_items(candidate.metrics),
-        ]
-        yield Child(f"candidate {candidate.name}", tuple(items))
+        selected = Tag("selected", str(candidate.selected).lower())
+        found: list[Item] = [Param("risk_model", candidate.name), selected, *metric_items(candidate.metrics)]
+        yield Child(f"candidate {candidate.name}", tuple(found))
+    yield from _learners(result)
 
 
 def trial_items(result: TrialResult, page: str) -> Iterator[Item]:
@@ -154,7 +161,7 @@ def trial_items(result: TrialResult, page: str) -> Iterator[Item]:
         for end, number in zip(ends.values(), map(float, values), strict=True):
             if np.isfinite(number):
                 yield Metric(f"{endpoint}.{scale}{end}", number)
-    yield Text("config.yaml", _without_password(result.config).to_yaml())
+    yield Text("config.yaml", without_credentials(result.config).to_yaml())
     yield Text("summary.md", trial_summary(result))
     yield Text("versions.json", json.dumps(versions(), indent=1))
     yield Text("report.html", page)
@@ -168,8 +175,10 @@ def trial_items(result: TrialResult, page: str) -> Iterator[Item]:
         yield Picture(name, content)
 
 
-def comparison_items(first: str, second: str, data_digest: str, table: pd.DataFrame, text: str) -> Iterator[Item]:
-    """Yield what a comparison of two runs logs: differences as metrics, and the table; no prediction of a patient."""
+def comparison_items(
+    first: str, second: str, data_digest: str, table: pd.DataFrame, text: str, figure: bytes
+) -> Iterator[Item]:
+    """Yield what a comparison of two runs logs: differences as metrics, table and figure; no patient's prediction."""
     yield Tag("mlflow.source.name", "il7ml compare")
     yield Tag("data_digest", data_digest)
     yield Tag("mlflow.note.content", f"```\n{text}\n```")
@@ -183,6 +192,7 @@ def comparison_items(first: str, second: str, data_digest: str, table: pd.DataFr
             if np.isfinite(number):
                 yield Metric(f"{name}{end}", number)
     yield Table("comparison", table)
+    yield Picture("comparison", figure)
     yield Text("comparison.txt", text)
 
 
@@ -230,6 +240,15 @@ def summary(result: TrainingResult) -> str:
     return "\n".join(lines)
 
 
+def _learners(result: TrainingResult) -> Iterator[Child]:
+    """Yield a child for each learner of individual effects: whether its estimates go with the doubly-robust scores."""
+    table = result.tables.get("best_linear_predictor", pd.DataFrame())
+    for learner, rows in table.groupby("learner", sort=False) if len(table) else ():
+        slope = rows.set_index("term")[["estimate", "low", "high"]].astype(float).loc["slope"]
+        figures = {"effect_calibration_slope": Estimate(value=slope["estimate"], low=slope["low"], high=slope["high"])}
+        yield Child(f"learner {learner}", (Param("effect_learner", str(learner)), *metric_items(figures)))
+
+
 def _tags(result: TrainingResult) -> Iterator[Tag]:
     yield Tag("mlflow.source.name", "il7ml train")
     yield Tag("study", result.study)
@@ -242,7 +261,7 @@ def _tags(result: TrainingResult) -> Iterator[Tag]:
     yield Tag("mlflow.note.content", summary(result))
 
 
-def _without_password(config: RunConfig) -> RunConfig:
+def without_credentials(config: RunConfig) -> RunConfig:
     """Return the configuration as it may be shown: a server's address can hold a name and password."""
     tracking = config.tracking.model_copy(update={"uri": without_password(config.tracking.uri)})
     return config.model_copy(update={"tracking": tracking})

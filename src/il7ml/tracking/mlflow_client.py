@@ -41,6 +41,15 @@ _ENVIRONMENT = {
 }
 
 
+#: What SQLite says, which MLflow hands on among much else, and what it means.
+_SQLITE_REASONS = {
+    "database is locked": "another process keeps it locked",
+    "database or disk is full": "the disk is full",
+    "disk I/O error": "the disk cannot be written",
+    "attempt to write a readonly database": "it may only be read",
+}
+
+
 class StoreError(InputError):
     """The tracking store cannot be read or written, for a reason of its own."""
 
@@ -79,7 +88,9 @@ def store_errors(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         place = database_of(uri) or without_password(uri)
-        reason = getattr(error, "strerror", None) or type(error).__name__
+        said = str(error)  # not shown: it holds what was to be written
+        reason = next((meaning for words, meaning in _SQLITE_REASONS.items() if words in said), None)
+        reason = reason or getattr(error, "strerror", None) or type(error).__name__
         raise StoreError(
             f"tracking store {place}: cannot be used ({reason}). Check that it can be written, or set tracking.uri."
         ) from error
@@ -199,12 +210,14 @@ def write_model(client: Any, experiment_id: str, run_id: str, folder: Path, card
     return str(model.model_id)
 
 
-def register_model(client: Any, uri: str, run_id: str, model_id: str, name: str) -> str:
+def register_model(client: Any, uri: str, run_id: str, model_id: str, name: str, description: str) -> str:
     """Register a logged model under a name, which is made where there is none, and return its version."""
     or_existing(lambda: client.create_registered_model(name), lambda: or_none(client.get_registered_model, name))
     # MLflow looks the logged model up in the store that it was pointed to last.
     _set_uri(uri)
-    version = client.create_model_version(name, source=f"models:/{model_id}", run_id=run_id, model_id=model_id)
+    version = client.create_model_version(
+        name, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, description=description
+    )
     return str(version.version)
 
 
@@ -241,6 +254,8 @@ def _quiet() -> None:
         os.environ.setdefault(name, value)
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.ERROR)
+    # It prints the statement that failed with what was to be written; the error is raised, and told without.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _make_database(database: Path) -> None:

@@ -97,7 +97,10 @@ def report_of_run(run: str, uri: str | None = None) -> str:
     with store_errors(uri):
         _run(client, run)
         if all(each.path != REPORT for each in client.list_artifacts(run)):
-            raise InputError(f"run {run!r} has no report: it did not finish, or is a candidate's. Name its parent run.")
+            raise InputError(
+                f"run {run!r} has no report: it did not finish, or is no training or analysis (but a candidate, a "
+                "comparison or a sweep). Name another."
+            )
         with tempfile.TemporaryDirectory() as folder:
             return Path(client.download_artifacts(run, REPORT, folder)).read_text(encoding="utf-8")
 

@@ -29,6 +29,7 @@ from il7ml.tracking.opening import open_store, process_tags
 #: Tags of a run that was completed beside the project: the server it belongs to, and what was begun there.
 SERVER, BEGUN = "il7ml.server", "il7ml.begun_on_server"
 PARENT = "mlflow.parentRunId"
+_PAGE = 1000
 
 _LOGGER = logging.getLogger("il7ml")
 
@@ -40,6 +41,21 @@ class RegisteredModel(NamedTuple):
 
     name: str
     version: str
+
+
+class FinishedChild(NamedTuple):
+    """A complete child of a run.
+
+    Attributes
+    ----------
+    run_id : str
+    metrics : dict of str to float
+    tags : dict of str to str
+    """
+
+    run_id: str
+    metrics: dict[str, float]
+    tags: dict[str, str]
 
 
 class Place(NamedTuple):
@@ -85,8 +101,8 @@ class Run:
         kept = tuple(items)
         self._write(lambda place: write_items(place, kept))
 
-    def log_model(self, bundle: Bundle, name: str, example: dict[str, Any]) -> RegisteredModel:
-        """Log the bundle as a model with signature and synthetic example, and register it.
+    def log_model(self, bundle: Bundle, name: str, example: dict[str, Any], description: str = "") -> RegisteredModel:
+        """Log the bundle as a model with signature and synthetic example, and register it with its `description`.
 
         Registration comes last: what is in the registry is complete.
 
@@ -100,9 +116,19 @@ class Run:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / BUNDLE_FOLDER
                 save_bundle(bundle, path)
-                return register(place, path, bundle.card, name, example)
+                return register(place, path, bundle.card, name, example, description)
 
         return self._write(write)
+
+    def children(self) -> list[FinishedChild]:
+        """Return the children that are complete.
+
+        Raises
+        ------
+        InputError
+            If the store cannot be read.
+        """
+        return self._write(finished_children)
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED.
@@ -162,15 +188,53 @@ def open_run(uri: str, experiment: str, name: str, tags: dict[str, str], *, root
     InputError
         If the store cannot be written.
     """
-    run = _begin(uri, experiment, name, {**tags, **process_tags()}, root)
+    with _ending(_begin(uri, experiment, name, {**tags, **process_tags()}, root)) as run:
+        yield run
+
+
+@contextmanager
+def reopen_run(uri: str, run_id: str) -> Iterator[Run]:
+    """Go on with a run that ended early: its complete children stay, the others are deleted.
+
+    Parameters
+    ----------
+    uri : str
+        Resolved tracking URI.
+    run_id : str
+
+    Raises
+    ------
+    InputError
+        If the store cannot be written; a server that goes away ends the run, which can be reopened once more.
+    """
+    client = open_store(uri, must_exist=True)
+    with store_errors(uri):
+        experiment_id = client.get_run(run_id).info.experiment_id
+        # The process first: a run that is called running by an ended one would be closed by whoever looks.
+        for name, value in process_tags().items():
+            client.set_tag(run_id, name, value)
+        client.update_run(run_id, status="RUNNING")
+        for child in children_of(client, experiment_id, run_id):
+            if child.info.status != "FINISHED":
+                delete_tree(client, experiment_id, child.info.run_id)
+    with _ending(Run(Place(client, uri, experiment_id, run_id), None)) as run:
+        yield run
+
+
+@contextmanager
+def _ending(run: Run) -> Iterator[Run]:
     try:
         yield run
     except BaseException as error:
         # The error that ended the run is the one to be told, also where the store cannot take note of it.
         with suppress(InputError):
-            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            run.end(_status_after(error))
         raise
     run.end("FINISHED")
+
+
+def _status_after(error: BaseException) -> str:
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
 
 
 def _begin(uri: str, experiment: str, name: str, tags: dict[str, str], root: Path | None) -> Run:
@@ -231,19 +295,44 @@ def write_items(place: Place, items: Iterable[Item]) -> None:
 
 def _write_child(place: Place, child: Child) -> None:
     tags = {PARENT: place.run_id, **process_tags()}
-    run = place.client.create_run(place.experiment_id, run_name=child.name, tags=tags)
+    run = place.client.create_run(place.experiment_id, start_time=child.started, run_name=child.name, tags=tags)
     try:
         write_items(place._replace(run_id=run.info.run_id), child.items)
-    except BaseException:
-        place.client.set_terminated(run.info.run_id, "FAILED")
+    except BaseException as error:
+        place.client.set_terminated(run.info.run_id, _status_after(error))
         raise
     place.client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def register(place: Place, folder: Path, card: Card, name: str, example: dict[str, Any]) -> RegisteredModel:
+def children_of(client: Any, experiment_id: str, run_id: str) -> list[Any]:
+    """Return a run's children, without theirs."""
+    return list(client.search_runs([experiment_id], f"tags.`{PARENT}` = '{run_id}'", max_results=_PAGE))
+
+
+def finished_children(place: Place) -> list[FinishedChild]:
+    """Return the complete children of a run, the oldest first."""
+    found = [
+        child
+        for child in children_of(place.client, place.experiment_id, place.run_id)
+        if child.info.status == "FINISHED"
+    ]
+    found.sort(key=lambda child: child.info.start_time)
+    return [FinishedChild(child.info.run_id, dict(child.data.metrics), dict(child.data.tags)) for child in found]
+
+
+def delete_tree(client: Any, experiment_id: str, run_id: str) -> None:
+    """Delete a run with all its descendants, these first."""
+    for child in children_of(client, experiment_id, run_id):
+        delete_tree(client, experiment_id, child.info.run_id)
+    client.delete_run(run_id)
+
+
+def register(
+    place: Place, folder: Path, card: Card, name: str, example: dict[str, Any], description: str
+) -> RegisteredModel:
     """Log a bundle's folder as the run's model and register it."""
     model_id = write_model(place.client, place.experiment_id, place.run_id, folder, card, example)
-    return RegisteredModel(name, register_model(place.client, place.uri, place.run_id, model_id, name))
+    return RegisteredModel(name, register_model(place.client, place.uri, place.run_id, model_id, name, description))
 
 
 def experiment_of(client: Any, uri: str, name: str) -> str:

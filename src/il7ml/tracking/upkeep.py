@@ -78,7 +78,8 @@ def check_store(uri: str | None = None) -> pd.DataFrame:
 
 def _database(database: Path) -> Finding:
     try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        # Not read-only: what an ended process was about to write is taken back by the next that may write.
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True)) as connection:
             rows = [row for (row,) in connection.execute("PRAGMA integrity_check(10)")]
     except sqlite3.Error as error:
         rows = [type(error).__name__]
