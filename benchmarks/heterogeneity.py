@@ -1,36 +1,46 @@
-"""Measure the size of the heterogeneity test: how often it rejects in trials where one odds ratio holds for all.
+"""Measure how often the heterogeneity tests and the verdict find something: where nothing differs, and where it does.
 
-Simulated trials of 109 patients with ten correlated covariates, four of them pre-specified modifiers, one of these
-missing in a tenth of the patients. As in a training, the risk without treatment is the out-of-fold prediction of the
-penalised logistic regression; here from one repeat of five folds and with one penalty, which is eight times as fast.
+Simulated trials of benchmarks/worlds.py. As in a training, the means of both arms are out-of-fold predictions of the
+penalised logistic regression; here of one repeat of five folds. Each trial is tested with the lymphocyte count and
+antiviral therapy as pre-specified modifiers, and blind, without any.
 
 Rows, one a trial, are kept in benchmarks/results/heterogeneity.csv and a second call adds only what is missing.
 
-    python benchmarks/heterogeneity.py --trials 1000
+    python benchmarks/heterogeneity.py --worlds constant odds_ratio --n 109 500 --seeds 50000-51999
+    python benchmarks/heterogeneity.py --worlds linear step complex --n 109 500 2000 --seeds 50000-50399
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import expit
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from il7ml.evaluation import heterogeneity_test, judge, relative_effect_residual
+from effects_tables import as_markdown
+from il7ml.evaluation import (
+    best_linear_predictor,
+    difference_residual,
+    doubly_robust_scores,
+    heterogeneity_test,
+    judge,
+    relative_effect_residual,
+)
 from il7ml.family import BINARY
 from il7ml.features.columns import infer_variables, to_columns
 from il7ml.features.design import LinearDesign
-from il7ml.models.folds import outcome_strata, stratified_folds
-from il7ml.models.risk import LinearRiskModel
-from il7ml.schema import Variable
+from il7ml.models.catalog import Setting
+from il7ml.models.crossfit import cross_validate
+from il7ml.models.sample import Sample
+from worlds import WORLDS
 
 Floats = NDArray[np.float64]
 
@@ -39,140 +49,144 @@ RESULTS = ROOT / "benchmarks" / "results" / "heterogeneity.csv"
 #: What the numbers depend on: rows of other versions stay in the file and are not counted.
 _SOURCES = (
     "benchmarks/heterogeneity.py",
-    "src/il7ml/evaluation/heterogeneity.py",
-    "src/il7ml/evaluation/weighted_glm.py",
-    "src/il7ml/features/design.py",
-    "src/il7ml/models/folds.py",
-    "src/il7ml/models/glm.py",
-    "src/il7ml/models/risk.py",
+    "benchmarks/worlds.py",
+    *(f"src/il7ml/evaluation/{name}.py" for name in ("effects", "effect_calibration", "heterogeneity", "verdict")),
+    *(
+        f"src/il7ml/models/{name}.py"
+        for name in ("catalog", "crossfit", "effect_model", "folds", "glm", "nuisance", "risk")
+    ),
 )
+KEYS = ["version", "world", "n", "seed"]
 
-PATIENTS = 109
-#: Share with the outcome without treatment, and the log odds ratio of treatment.
-WORLDS = [(base, theta) for base in (0.1, 0.3, 0.5) for theta in (0.0, -0.8)]
-LEVELS = (0.01, 0.05, 0.10)
+LEVEL = 0.05
 FOLDS = 5
 PERMUTATIONS = 499
-PENALTY = 0.3
-MISSING = 0.1
+COUNT = "log_lymphocyte_count"
+MODIFIERS = {"blind": (), "prespecified": (COUNT, "antiviral")}
+#: Repeats of the effect learner behind the verdict's slope, as a training's default.
+SLOPE_REPEATS = 5
+#: Beyond as many patients the slope costs most of a trial's time, and the verdict is left out.
+_VERDICT_TO = 500
 
-_CORRELATION = 0.3
-_CONTINUOUS = ("lymphocytes", "age", "sofa", "crp", "creatinine", "neutrophils", "body_mass_index")
-#: Binary covariates and their prevalence.
-_BINARY = {"antiviral": 0.55, "ventilated": 0.45, "diabetes": 0.3}
-#: Log odds ratio of each covariate (a standard deviation, or yes against no).
-_PROGNOSTIC = {"lymphocytes": -0.3, "age": 0.2, "sofa": 0.4, "crp": 0.2, "ventilated": 0.8, "diabetes": 0.3}
-MODIFIERS = ("lymphocytes", "age", "antiviral", "ventilated")
-_WITH_GAPS = "lymphocytes"
-
-
-def covariates(n: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw n patients: normal covariates with one correlation, the binary ones cut from further normal ones."""
-    names = [*_CONTINUOUS, *_BINARY]
-    common = rng.normal(size=(n, 1))
-    normal = np.sqrt(_CORRELATION) * common + np.sqrt(1 - _CORRELATION) * rng.normal(size=(n, len(names)))
-    frame = pd.DataFrame(normal, columns=names)
-    for name, share in _BINARY.items():
-        frame[name] = frame[name] < np.quantile(frame[name], share)
-    return frame
+POPULATIONS = WORLDS | {
+    "odds_ratio_10%": replace(WORLDS["odds_ratio"], base=0.08),
+    "odds_ratio_60%": replace(WORLDS["odds_ratio"], base=0.62),
+    "odds_ratio_missing": replace(WORLDS["odds_ratio"], missing=0.25),
+}
 
 
-def prognosis(frame: pd.DataFrame) -> Floats:
-    """Return the linear predictor without intercept and treatment, shape (n,)."""
-    names = list(_PROGNOSTIC)
-    return np.asarray(frame[names].to_numpy(dtype=float) @ np.array([_PROGNOSTIC[name] for name in names]))
+def judge_trial(world: str, n: int, seed: int) -> dict[str, Any]:
+    """Return the P values of both hypotheses and the verdict of a simulated trial, blind and with modifiers."""
+    rng = np.random.default_rng([seed, n])
+    trial = POPULATIONS[world].draw(n, rng)
+    setting = Setting("binary", infer_variables(trial.X), COUNT, harmful=True)
+    sample = Sample(trial.X, trial.y, trial.treatment, trial.propensity, np.ones(n))
+    means = cross_validate(sample, setting, models=("logistic",), folds=FOLDS, repeats=1, seed=seed)
+    untreated, treated = means.untreated["logistic"][0], means.treated["logistic"][0]
+    scores = doubly_robust_scores(trial.y, trial.treatment, trial.propensity, untreated, treated)
+    nulls = {
+        "odds_ratio": relative_effect_residual(trial.y, trial.treatment, trial.propensity, untreated, "binary"),
+        "difference": difference_residual(scores.effect),
+    }
+    columns = to_columns(trial.X, setting.variables)
+    matrix = LinearDesign.learn(columns, setting.variables).matrix(columns, n)
+    row: dict[str, Any] = {}
+    for how, modifiers in MODIFIERS.items():
+        directed = {name: trial.X[name].to_numpy() for name in modifiers}
+        tests = {
+            null: heterogeneity_test(
+                residual, directed, BINARY.link(untreated), matrix, permutations=PERMUTATIONS, rng=rng
+            )
+            for null, residual in nulls.items()
+        }
+        row |= {f"{null}_{how}": test.p_value for null, test in tests.items()}
+        smallest = tests["odds_ratio"].modifiers[["p_value", "p_holm"]].min()
+        p_values = (tests["odds_ratio"].p_value, float(smallest["p_holm"]), float(smallest["p_value"]))
+        level = judge(*p_values, slope_low=np.inf).level if n <= _VERDICT_TO else ""
+        if level == "credible":
+            # Only now the slope decides, which takes a hundred times as long as all else.
+            level = judge(*p_values, slope_low=_slope_low(sample, setting, scores.effect, seed)).level
+        row[f"verdict_{how}"] = level
+    return row
 
 
-@cache
-def intercept(base: float) -> float:
-    """Return the intercept with which the share `base` of all patients has the outcome without treatment."""
-    linear = prognosis(covariates(200_000, np.random.default_rng(0)))
-    return float(brentq(lambda start: float(expit(start + linear).mean()) - base, -10, 10))
-
-
-def trial_p_values(base: float, theta: float, seed: int) -> tuple[float, float, float]:
-    """Return a simulated trial's omnibus P, and the modifiers' smallest P without and with Holm's adjustment."""
-    rng = np.random.default_rng([seed, WORLDS.index((base, theta))])
-    frame = covariates(PATIENTS, rng)
-    arm = rng.permutation(np.arange(PATIENTS) % 2)
-    y = (rng.random(PATIENTS) < expit(intercept(base) + prognosis(frame) + theta * arm)).astype(float)
-    frame.loc[rng.random(PATIENTS) < MISSING, _WITH_GAPS] = np.nan
-    variables = infer_variables(frame)
-    untreated = _out_of_fold_risk(frame, variables, y, arm, rng)
-    columns = to_columns(frame, variables)
-    matrix = LinearDesign.learn(columns, variables).matrix(columns, PATIENTS)
-    test = heterogeneity_test(
-        relative_effect_residual(y, arm, 0.5, untreated, "binary"),
-        {name: frame[name].to_numpy(dtype=float) for name in MODIFIERS},
-        BINARY.link(untreated),
-        matrix,
-        permutations=PERMUTATIONS,
-        rng=rng,
+def _slope_low(sample: Sample, setting: Setting, scores: Floats, seed: int) -> float:
+    """Return the lower limit of the cross-fitted slope of the effect learner."""
+    found = cross_validate(
+        sample,
+        setting,
+        models=(),
+        learners=("effect_model",),
+        folds=FOLDS,
+        repeats=SLOPE_REPEATS,
+        effect_repeats=SLOPE_REPEATS,
+        seed=seed,
     )
-    return test.p_value, float(test.modifiers["p_value"].min()), float(test.modifiers["p_holm"].min())
+    table = best_linear_predictor(scores, found.effects["effect_model"]).set_index("term")
+    return float(table["low"]["slope"])
 
 
-def _out_of_fold_risk(
-    frame: pd.DataFrame, variables: dict[str, Variable], y: Floats, arm: NDArray[np.int_], rng: np.random.Generator
-) -> Floats:
-    fold = stratified_folds(outcome_strata(y, arm.astype(np.int8), "binary"), FOLDS, rng)
-    risk = np.empty(PATIENTS)
-    for held in range(FOLDS):
-        inside = fold != held
-        model = LinearRiskModel("binary", variables=variables, penalties=(PENALTY,))
-        risk[~inside] = model.fit(frame[inside], y[inside], arm[inside]).predict(frame[~inside])
-    return risk
-
-
-def collect(trials: int) -> pd.DataFrame:
-    """Return the rows of the first `trials` trials of each world; those that stand on disk are not computed again."""
+def collect(worlds: Sequence[str], sizes: Sequence[int], seeds: Sequence[int]) -> pd.DataFrame:
+    """Return the rows asked for; those that stand on disk are not computed again."""
     version = hashlib.sha256(b"".join((ROOT / source).read_bytes() for source in _SOURCES)).hexdigest()[:12]
-    keys = ["version", "base_rate", "theta", "seed"]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    done = set(map(tuple, pd.read_csv(RESULTS)[keys].to_numpy().tolist())) if RESULTS.exists() else set()
+    done = set(map(tuple, pd.read_csv(RESULTS)[KEYS].to_numpy().tolist())) if RESULTS.exists() else set()
     # Seeds outermost: a run that is stopped has as many trials of every world.
-    wanted = [(version, *world, seed) for seed in range(trials) for world in WORLDS]
+    wanted = [(version, world, n, seed) for n in sizes for seed in seeds for world in worlds]
     for task in tqdm([task for task in wanted if task not in done], unit="trial"):
-        row = pd.DataFrame([[*task, *trial_p_values(*task[1:])]], columns=[*keys, "omnibus", "modifier", "holm"])
+        row = pd.DataFrame([dict(zip(KEYS, task, strict=True)) | judge_trial(*task[1:])])
         row.to_csv(RESULTS, mode="a", header=not RESULTS.exists(), index=False)
-    rows: pd.DataFrame = pd.read_csv(RESULTS)
-    return rows.set_index(keys).loc[wanted].reset_index()
+    rows: pd.DataFrame = pd.read_csv(RESULTS, keep_default_na=False)
+    return rows.set_index(KEYS).loc[wanted].reset_index()
 
 
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return a line a world: the share of trials that reject at each level, with 95 % Wilson intervals."""
-    lines = []
-    for (base, theta), world in rows.groupby(["base_rate", "theta"], sort=False):
-        # Without a slope no verdict is credible, so what is not "none" has met the rule of "suggestive".
-        suggestive = [
-            judge(omnibus, holm, modifier, np.nan).level != "none"
-            for omnibus, modifier, holm in world[["omnibus", "modifier", "holm"]].to_numpy()
+def rejections(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of trials in which each test rejects at 5 %, a line for each world and size."""
+    tests = [f"{null}_{how}" for null in ("odds_ratio", "difference") for how in MODIFIERS]
+    lines = [
+        [world, n, len(part), *(_share(part[test] <= LEVEL) for test in tests)]
+        for (world, n), part in rows.groupby(["world", "n"], sort=False)
+    ]
+    titles = [f"one {test.replace('_', ' ')}" for test in tests]
+    return pd.DataFrame(lines, columns=["world", "n", "trials", *titles])
+
+
+def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return how often each verdict was given, a line for each world, size, and with modifiers or not."""
+    lines = [
+        [
+            world,
+            n,
+            how,
+            len(part),
+            *(_share(part[f"verdict_{how}"] == level) for level in ("none", "suggestive", "credible")),
         ]
-        events = [world["omnibus"] <= level for level in LEVELS] + [pd.Series(suggestive)]
-        lines.append(
-            [f"{base:g}", f"{theta:g}", str(len(world)), *(share(int(event.sum()), len(world)) for event in events)]
-        )
-    levels = [f"P <= {level:.2f}" for level in LEVELS]
-    return pd.DataFrame(lines, columns=["base rate", "log odds ratio", "trials", *levels, "suggestive"])
+        for (world, n), part in rows[rows["n"] <= _VERDICT_TO].groupby(["world", "n"], sort=False)
+        for how in MODIFIERS
+    ]
+    return pd.DataFrame(lines, columns=["world", "n", "modifiers", "trials", "none", "suggestive", "credible"])
 
 
-def share(count: int, n: int) -> str:
-    """Return a share with its Monte-Carlo interval as text."""
-    interval = binomtest(count, n).proportion_ci(method="wilson")
-    return f"{count / n:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+def _share(hits: pd.Series[bool]) -> str:
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+    return f"{hits.mean():.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
-def as_markdown(table: pd.DataFrame) -> str:
-    """Return a table in Markdown."""
-    lines = [list(table.columns), ["---"] * table.shape[1], *table.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _seeds(text: str) -> list[int]:
+    first, _, last = text.partition("-")
+    return list(range(int(first), int(last or first) + 1))
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000, help="simulated trials of each kind")
-    print(as_markdown(summarise(collect(parser.parse_args().trials))))
+    binary = [name for name, world in POPULATIONS.items() if world.outcome == "binary"]
+    parser.add_argument("--worlds", nargs="+", default=["constant", "odds_ratio"], choices=binary)
+    parser.add_argument("--n", type=int, nargs="+", default=[109])
+    parser.add_argument("--seeds", type=_seeds, default=_seeds("50000-51999"), help="FIRST-LAST")
+    options = parser.parse_args()
+    rows = collect(options.worlds, options.n, options.seeds)
+    print(as_markdown(rejections(rows)), as_markdown(verdicts(rows)), sep="\n\n")
 
 
 if __name__ == "__main__":

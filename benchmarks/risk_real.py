@@ -26,22 +26,24 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from il7ml.config import RiskModelName, RunConfig
-from il7ml.evaluation.selection import MORE_COMPLEX, SIMPLER, select_model
 from il7ml.family import BINARY
-from il7ml.models.catalog import REFERENCE, SIMPLICITY, RiskModel, make_risk_model
-from il7ml.models.crossfit import Sample, cross_validate
+from il7ml.models.catalog import SIMPLICITY, RiskModel, make_risk_model
+from il7ml.models.choice import choose_by_losses
+from il7ml.models.crossfit import cross_validate
 from il7ml.models.folds import outcome_strata, stratified_folds
 from il7ml.models.risk import BoostedRiskModel
+from il7ml.models.sample import Sample
 from il7ml.training import Prepared, prepare
 from risk import RESULTS, ROOT, as_markdown
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-#: What the numbers depend on: rows of other versions are kept apart by the hash of these files and of the rule.
+#: What the numbers depend on: rows of other versions are kept apart by the hash of these files.
 _SOURCES = (
+    "src/il7ml/evaluation/selection.py",
     "src/il7ml/features/design.py",
-    *(f"src/il7ml/models/{name}.py" for name in ("folds", "glm", "risk")),
+    *(f"src/il7ml/models/{name}.py" for name in ("choice", "folds", "glm", "risk")),
     "data/actg175/study.yaml",
     "data/cgd/study.yaml",
 )
@@ -97,7 +99,7 @@ def judge(task: Task) -> pd.DataFrame:
     order = [name for name in SIMPLICITY if name in CANDIDATES and (name != "lymphocyte" or setting.spline)]
     folded = cross_validate(train, setting, models=order, folds=FOLDS, repeats=INNER_REPEATS, seed=task.seed)
     losses: dict[str, Floats] = {name: BINARY.loss(train.y, folded.factual(name, train.treatment)) for name in order}
-    chosen = select_model(losses, order, REFERENCE, train.weight).name
+    chosen = choose_by_losses(losses, train.weight).name
     models: dict[str, RiskModel] = {name: make_risk_model(name, setting) for name in order}
     models["xgboost_200"] = BoostedRiskModel(variables=dict(setting.variables), harmful=setting.harmful)
     predicted: dict[str, Floats] = {}
@@ -140,8 +142,7 @@ def _by_scikit_learn(train: Sample, test: Sample) -> dict[str, Floats]:
 
 def collect(tasks: list[Task]) -> pd.DataFrame:
     """Return the rows asked for; those that stand on disk are not computed again."""
-    parts = [f"{SIMPLER} {MORE_COMPLEX}".encode(), *((ROOT / source).read_bytes() for source in _SOURCES)]
-    digest = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+    digest = hashlib.sha256(b"".join((ROOT / source).read_bytes() for source in _SOURCES)).hexdigest()[:12]
     path = RESULTS / f"risk-real-{digest}.csv"
     RESULTS.mkdir(parents=True, exist_ok=True)
     keys = list(Task._fields)

@@ -1,4 +1,4 @@
-"""What the risk benchmarks compute beside the library: splits of real tables, paired differences, choice from rows."""
+"""What the risk benchmarks compute beside the library: splits of real tables, paired differences."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
-
-from il7ml.evaluation.selection import select_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,17 +58,8 @@ def test_subsets_count_alike_and_weights_within_them(risk_real: ModuleType) -> N
     assert first["std_error"] == pytest.approx(np.std([0.15, 0.5], ddof=1) / np.sqrt(2))
 
 
-def test_the_choice_from_stored_rows_is_the_rule_of_the_library(risk_real: ModuleType) -> None:
+def test_the_slope_of_a_constant_prediction_is_left_out(risk_real: ModuleType) -> None:
     risk = import_module("risk")
-    rng = np.random.default_rng(0)
-    chosen = []
-    for _ in range(200):
-        patients = {name: 0.5 + 0.2 * rng.normal(size=30) + 0.02 * rng.normal() for name in risk.CANDIDATES}
-        reference = patients[risk.REFERENCE]
-        row = {f"{name}_loss": loss.mean() for name, loss in patients.items()}
-        row |= {f"{name}_gain_error": (reference - loss).std() / np.sqrt(30) for name, loss in patients.items()}
-        order = [name for name in risk.SIMPLICITY if name in patients]
-        expected = select_model(patients, order, risk.REFERENCE).name
-        assert risk.choose(pd.DataFrame([row])).item() == expected
-        chosen.append(expected)
-    assert set(chosen) == set(risk.CANDIDATES)
+    cell = pd.DataFrame({"chosen": ["logistic", "prevalence", "xgboost"], "delivered_true_slope": [0.8, 50.0, 1.2]})
+    assert risk._median(risk._slopes(cell, risk.DELIVERED)) == "1.00"
+    assert risk._median(risk._slopes(cell[1:2], risk.DELIVERED)) == "-"
