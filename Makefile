@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock wheel clean
+.PHONY: help setup demo test soak lint format lock wheel peers clean
 
 help:  ## Show what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ demo: $(STAMP)  ## Train the two demonstration models, promote them and predict 
 test: $(STAMP)  ## Run all tests with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+soak: $(STAMP)  ## Kill commands at 200 random moments and look at what is left (SOAK=folder to go on from)
+	$(BIN)/python -m tests.soak --points 200 --out $(or $(SOAK),soak)
+
 lint: $(STAMP)  ## Formatter, linter and type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -50,5 +53,13 @@ lock:  ## Pin all dependencies anew (needs uv)
 wheel: $(STAMP)  ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 
+peers: .venv-peers/.ready  ## Make .venv-peers with other libraries' effect estimators, for benchmarks/
+
+.venv-peers/.ready: benchmarks/peers-requirements.txt
+	rm -rf .venv-peers
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 clean:  ## Remove environment, caches and build products (mlruns/ stays)
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf $(VENV) .venv-peers dist build .mypy_cache .ruff_cache .pytest_cache .coverage

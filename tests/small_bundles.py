@@ -9,13 +9,13 @@ import pandas as pd
 from scipy.special import expit
 
 from il7ml import texts
-from il7ml.bundle import FORMAT, Bundle, Card, CardVariable, EffectRefits, Estimate, Refits
+from il7ml.bundle import FORMAT, Bundle, Card, CardVariable, Estimate, Refits
 from il7ml.evaluation.effects import DoublyRobustScores, doubly_robust_scores
 from il7ml.features.columns import to_columns, with_derived
 from il7ml.models.catalog import Setting
-from il7ml.models.crossfit import Sample
 from il7ml.models.final import fit_final_effect, fit_final_risk
 from il7ml.models.reference import fit_reference
+from il7ml.models.sample import Sample
 from il7ml.schema import load_dictionary
 
 NAMES = (
@@ -26,6 +26,7 @@ NAMES = (
     "respiratory_support",
     "diabetes",
 )
+TREATMENTS = ("antiviral_at_randomisation", "corticosteroid_at_randomisation")
 PATIENT = {
     "age": 62,
     "absolute_lymphocyte_count": 0.5,
@@ -79,10 +80,17 @@ def make(
     simulated: bool = False,
     n: int = 160,
     refits: int = 12,
+    treatments: bool = False,
 ) -> Made:
-    """Fit the final models to invented patients, half of them treated, and pack them up."""
+    """Fit the final models to invented patients, half of them treated, and pack them up.
+
+    With `treatments` the models also know `TREATMENTS`, which have nothing to do with the outcome.
+    """
     rng = np.random.default_rng(7)
     frame = patients(n, rng)
+    names = (*NAMES, *TREATMENTS) if treatments else NAMES
+    for name in names[len(NAMES) :]:
+        frame[name] = np.random.default_rng(len(name)).integers(0, 2, n).astype(float)
     treatment = (rng.permutation(n) % 2).astype(np.int8)
     eta = linear_predictor(frame) - (0.8 if harmful else -0.8) * treatment
     exposure = np.full(n, 2.0) if kind == "count" else None
@@ -91,13 +99,13 @@ def make(
         "count": lambda: rng.poisson(2 * np.exp(eta / 2)).astype(float),
         "continuous": lambda: 40 + 10 * eta + rng.normal(0, 5, n),
     }[kind]()
-    variables = with_derived({name: load_dictionary()[name] for name in NAMES})
+    variables = with_derived({name: load_dictionary()[name] for name in names})
     setting = Setting(kind, variables, "absolute_lymphocyte_count", harmful)
     sample = Sample(frame, y, treatment, np.full(n, 0.5), np.ones(n), exposure)
     means = [(y / (2.0 if kind == "count" else 1.0))[treatment == arm].mean() for arm in (0, 1)]
     scores = doubly_robust_scores(y, treatment, 0.5, np.full(n, means[0]), np.full(n, means[1]), exposure=exposure)
     final = fit_final_risk(model, sample, setting, scores, refits=refits, seed=1)
-    learner = fit_final_effect(sample, setting, scores, refits, np.random.default_rng(2))
+    learner = fit_final_effect(sample, setting, seed=2)
     columns = to_columns(frame, variables)
     reference = fit_reference(columns, variables, n, np.random.default_rng(3))
     card = Card(
@@ -137,7 +145,6 @@ def make(
         final.fitted,
         Refits(final.refits, final.refit_theta),
         learner.fitted_,
-        EffectRefits(learner.refit_coefficients_, learner.refit_intercepts_),
         reference.design,
         reference.precision,
     )

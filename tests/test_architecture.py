@@ -13,15 +13,21 @@ SOURCE = Path(__file__).parents[1] / "src" / "il7ml"
 # From the ground up. A string is a room: a folder or a single file; a tuple is a room of several files. A file may
 # import from lower floors and from its own room, and never from another room of its floor.
 FLOORS = (
-    (("errors", "family", "schema", "parallel", "state", "config", "texts"),),
+    (("errors", "family", "schema", "parallel", "cluster", "state", "config", "sweep_config", "texts", "notebook"),),
     ("data",),
     ("features", "evaluation", "endpoints"),
     ("models",),
-    ("explanation", "bundle", "answer"),
+    ("explanation", "bundle", ("answer", "answer_schema")),
     ("plots", "result", "trial_result", "patient"),
     ("assessment", "tracking", "report"),
-    (("training", "comparing"), "analysis", "predictor", "checking", ("power", "planning")),
-    (("cli", "app", "demo", "progress", "__main__"),),
+    (
+        ("training", "streaming", "comparing", "sweeping", "sweep_search"),
+        "analysis",
+        ("predictor", "recalibrating"),
+        "checking",
+        ("power", "planning"),
+    ),
+    (("cli", "app", "asking", "demo", "progress", "__main__"),),
 )
 PLACE = {
     name: (floor, room)
@@ -40,11 +46,16 @@ IMPORTERS = {
     "starlette": (("app",), False),
     "uvicorn": (("app",), True),
     "joblib": (("parallel",), True),
+    "dask": (("cluster",), True),
+    "distributed": (("cluster",), True),
     "zipfile": (("bundle", "state"), False),
     "skops": (("bundle",), True),
     "xgboost": (("models", "bundle"), False),
     "sklearn": (("features", "models"), False),
     "pyarrow": (("data",), False),
+    "pyreadstat": (("data",), True),
+    "sqlalchemy": (("data", "tracking"), False),
+    "optuna": (("models", "sweep_search"), False),
     "yaml": (("config", "schema", "data"), False),
     "statsmodels": (("endpoints",), False),
     "pickle": ((), False),
@@ -54,7 +65,7 @@ IMPORTERS = {
 NEVER = {
     "evaluation": ("data", "features", "models", "endpoints"),
     "features": ("evaluation", "models", "endpoints"),
-    "predictor": ("training", "comparing", "assessment", "evaluation"),
+    "predictor": ("training", "comparing", "sweeping", "assessment", "evaluation"),
 }
 
 

@@ -53,7 +53,7 @@ def seal(folder, **changes):
         for path in sorted(folder.iterdir())
         if path.name != "manifest.json"
     }
-    (folder / "manifest.json").write_text(json.dumps({"format": 1, "files": files, **changes}), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps({"format": 2, "files": files, **changes}), encoding="utf-8")
 
 
 def refused(folder):
@@ -224,10 +224,10 @@ def test_a_pipe_is_refused_and_not_waited_for(linear):
         b"[]",
         b"{",
         b'"text"',
-        b'{"format": 1}',
-        b'{"format": 1, "files": [["card.json", "x"]]}',
-        b'{"format": 1, "files": [[1, 2]]}',
-        b'{"format": 1, "files": "card.json"}',
+        b'{"format": 2}',
+        b'{"format": 2, "files": [["card.json", "x"]]}',
+        b'{"format": 2, "files": [[1, 2]]}',
+        b'{"format": 2, "files": "card.json"}',
         b"\xff\xfe",
         b"[" * 200_000,
     ],
@@ -254,10 +254,10 @@ def test_a_huge_file_is_refused_unread(linear):
     assert "reasonable size" in refused(linear)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+@pytest.mark.parametrize("version", [0, 1, "2", None, [2]])
 def test_another_format_is_refused(linear, version):
     seal(linear, format=version)
-    assert "not of format 1" in refused(linear)
+    assert "not of format 2" in refused(linear)
 
 
 @pytest.mark.parametrize("digest", [None, 5, "", ["x"]])
@@ -300,8 +300,8 @@ def test_a_card_that_does_not_fit_is_refused(linear, change):
         lambda designs: designs["risk"]["centre"].pop(),
         lambda designs: designs["risk"].update(scale=float("inf")),
         lambda designs: designs["reference"]["scale"].pop(),
-        lambda designs: designs["effect"]["terms"][0].update(variable="height"),
-        lambda designs: designs["effect"]["terms"][0].update(levels=10**6),
+        lambda designs: designs["effect"]["design"]["terms"][0].update(variable="height"),
+        lambda designs: designs["effect"]["design"]["terms"][0].update(levels=10**6),
     ],
 )
 def test_designs_that_do_not_fit_are_refused(linear, change):
@@ -411,8 +411,9 @@ def test_an_array_with_a_false_header_is_refused(linear, member):
         {"risk": np.zeros(2)},
         {"risk_refits": np.zeros((12, 3))},
         {"precision": np.eye(2)},
-        {"effect_refits": np.zeros((12, 2))},
-        {"effect": np.zeros(0)},
+        {"effect.risk": np.zeros(2)},
+        {"effect.squares": np.zeros(0)},
+        {"effect.surplus": np.zeros(2)},
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(linear, changes):

@@ -395,8 +395,9 @@ def test_patients_that_are_not_there_are_refused(tmp_path, capsys, models):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --patient FILE.json or --in TABLE with --out TABLE"),
-        (["--patient", "a", "--in", "b", "--out", "c"], "give either --patient FILE.json or --in TABLE"),
+        ([], "give one of --patient FILE.json, --in TABLE with --out TABLE, and --interactive"),
+        (["--patient", "a", "--in", "b", "--out", "c"], "give one of --patient FILE.json, --in TABLE"),
+        (["--patient", "a", "--interactive"], "give one of --patient FILE.json, --in TABLE"),
         (["--in", "b"], "--in TABLE and --out TABLE go together"),
         (["--patient", "a", "--out", "c"], "--in TABLE and --out TABLE go together"),
     ],

@@ -15,7 +15,7 @@ from il7ml.training import prepare, retrain, train
 
 QUICK = {
     "validation": {"folds": 2, "repeats": 2, "bootstrap": 50, "refits": 10},
-    "effect": {"learners": ["dr_learner"], "permutations": 200},
+    "effect": {"learners": ["effect_model"], "permutations": 200},
     "refits": 10,
     "workers": 1,
 }
@@ -50,7 +50,8 @@ def test_two_trainings_are_compared_on_the_same_patients_and_tracked(trained, sm
     assert logged.info.status == "FINISHED"
     row = expected.set_index("metric").loc["log_loss"]
     assert logged.data.metrics["log_loss_difference"] == pytest.approx(row["difference"])
-    assert {entry.path for entry in client.list_artifacts(found.run_id)} >= {"tables", "comparison.txt"}
+    assert {entry.path for entry in client.list_artifacts(found.run_id)} >= {"tables", "figures", "comparison.txt"}
+    assert [entry.path for entry in client.list_artifacts(found.run_id, "figures")] == ["figures/comparison.png"]
 
 
 def test_a_run_and_itself_do_not_differ(trained):

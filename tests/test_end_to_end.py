@@ -191,7 +191,7 @@ def test_the_whole_road_from_a_folder_of_the_users_own(tmp_path, monkeypatch, ca
     settings = (
         *FAST,
         "models=[prevalence, lymphocyte]",
-        "effect.learners=[]",
+        "effect.learners=[effect_model]",
         "features.include=[age, absolute_lymphocyte_count]",
     )
     code, out, err = il7ml(capsys, "train", "run.yaml", *(part for setting in settings for part in ("--set", setting)))

@@ -357,7 +357,7 @@ def test_sizes_that_cannot_be_sought_are_refused(arguments, message):
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Choose another folder"):
+    with pytest.raises(InputError, match="Choose another place"):
         power("infections", 30, trials=10, workers=1, out=tmp_path / "file" / "plan")
 
 

@@ -13,7 +13,8 @@ from tests.small_bundles import PATIENT, make, patients, with_card
 
 import il7ml.predictor
 from il7ml import texts
-from il7ml.bundle import save_bundle
+from il7ml.answer import Interval
+from il7ml.bundle import CardBeside, Estimate, save_bundle
 from il7ml.cli import main
 from il7ml.errors import BundleRefusedError, InputError
 from il7ml.features.columns import to_columns
@@ -341,6 +342,42 @@ def test_the_patients_table_is_not_overwritten(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_folder_of_tables_is_answered_file_by_file(tmp_path):
+    table = patients(30, np.random.default_rng(2)).assign(site="north")
+    table.loc[3, "age"] = 300
+    (tmp_path / "in").mkdir()
+    table.head(20).to_parquet(tmp_path / "in" / "a.parquet")
+    table.tail(10).to_parquet(tmp_path / "in" / "b.parquet")
+    assert predictor().predict_folder(tmp_path / "in", tmp_path / "out") == {"ok": 29, "error": 1}
+    found = pd.concat([pd.read_parquet(tmp_path / "out" / name) for name in ("a.parquet", "b.parquet")])
+    expected = predictor().predict_table(table)
+    np.testing.assert_array_equal(found["benefit"], expected["benefit"])
+    assert found["warnings"].tolist() == expected["warnings"].tolist()
+    assert found["patient_id"].tolist()[18:22] == ["a.parquet:19", "a.parquet:20", "b.parquet:1", "b.parquet:2"]
+
+
+def test_a_folder_with_a_misspelt_column_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "in").mkdir()
+    patients(3, np.random.default_rng(2)).rename(columns={"age": "agee"}).to_parquet(tmp_path / "in" / "a.parquet")
+    with pytest.raises(InputError, match="did you mean 'age'"):
+        predictor().predict_folder(tmp_path / "in", tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+# What stands beside.
+
+
+@pytest.mark.parametrize(("harmful", "benefit"), [(True, (0.05, -0.1, 0.2)), (False, (-0.05, -0.2, 0.1))])
+def test_other_outcomes_stand_beside_with_benefit_as_positive(harmful, benefit):
+    change, risk = Estimate(value=-0.05, low=-0.2, high=0.1), Estimate(value=0.2, low=0.1, high=0.3)
+    entry = CardBeside(endpoint="death", title="Death", harmful=harmful, control=risk, treated=risk, difference=change)
+    bundle = with_card(make().bundle, beside=(entry,))
+    (beside,) = Predictor(bundle).predict(PATIENT).beside
+    assert (beside.benefit.value, beside.benefit.low, beside.benefit.high) == benefit
+    assert beside.untreated == Interval(0.2, 0.1, 0.3)
+    assert Predictor(bundle).predict({**PATIENT, "absolute_lymphocyte_count": 1.5}).beside == ()
+
+
 # What is said at each level of evidence.
 
 
@@ -420,7 +457,7 @@ def test_at_level_credible_the_effect_model_speaks(kind, harmful):
 )
 def test_at_level_credible_nothing_impossible_is_said(kind, harmful, shift):
     bundle = make(kind, harmful=harmful).bundle
-    strong = dataclasses.replace(bundle, effect=dataclasses.replace(bundle.effect, intercept=shift))
+    strong = dataclasses.replace(bundle, effect=dataclasses.replace(bundle.effect, average=(shift, 1e-4)))
     answer = Predictor(with_card(strong, evidence="credible")).predict(PATIENT)
     assert answer.treated.value == (0.0 if harmful else 1.0)
     assert answer.benefit.value == pytest.approx(abs(answer.untreated.value - answer.treated.value))
@@ -463,6 +500,19 @@ def test_reasons_are_the_strongest_contributions(kind):
         assert reason.contribution == pytest.approx(parts[reason.variable][0])
         assert reason.points == pytest.approx(inverse(total) - inverse(total - reason.contribution))
         assert reason.direction == ("raises" if reason.contribution > 0 else "lowers")
+
+
+@pytest.mark.parametrize("evidence", ["none", "suggestive", "credible"])
+def test_reasons_come_from_the_risk_model_alone(evidence):
+    class Refusing(type(make().bundle.effect)):
+        def contributions(self, columns, n):
+            raise AssertionError("the effect model was asked for reasons")
+
+    bundle = with_card(make().bundle, evidence=evidence)
+    effect = Refusing(**{field.name: getattr(bundle.effect, field.name) for field in dataclasses.fields(bundle.effect)})
+    answer = Predictor(dataclasses.replace(bundle, effect=effect)).predict(PATIENT)
+    assert answer.reasons == predictor().predict(PATIENT).reasons
+    assert len(answer.reasons) > 0
 
 
 def test_reasons_show_values_in_words():

@@ -6,6 +6,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 from tests.small_bundles import with_card
 from tests.trained_store import PROJECT, empty_store, real_config, trained
 
@@ -16,6 +17,7 @@ from il7ml.config import RunConfig
 from il7ml.data.loading import load_cohort
 from il7ml.errors import InputError
 from il7ml.predictor import Predictor
+from il7ml.report.card import model_card
 from il7ml.state import State
 from il7ml.tracking import resolve_model, summary
 from il7ml.training import fit, prepare, train
@@ -23,7 +25,7 @@ from il7ml.training import fit, prepare, train
 QUICK = {
     "models": ["prevalence", "logistic"],
     "validation": {"folds": 2, "repeats": 1, "bootstrap": 50, "refits": 10},
-    "effect": {"learners": ["dr_learner"], "permutations": 200},
+    "effect": {"learners": ["effect_model"], "permutations": 200},
     "refits": 10,
     "workers": 1,
 }
@@ -45,9 +47,10 @@ def simulated_bundle(store):
 
 
 @pytest.mark.slow
-def test_a_second_training_with_two_workers_gives_the_same_to_the_last_digit():
+@pytest.mark.parametrize("workers", [2, 4])
+def test_a_second_training_with_more_workers_gives_the_same_to_the_last_digit(workers):
     first = trained().real.result
-    second = fit(prepare(real_config("workers=2")))
+    second = fit(prepare(real_config(f"workers={workers}")))
     assert second.metrics == first.metrics
     assert second.candidates == first.candidates
     assert (second.selected, second.evidence, second.notes) == (first.selected, first.evidence, first.notes)
@@ -113,7 +116,7 @@ def test_another_config_does_not_take_up_the_tasks(small_study, tmp_path):
     uri = f"sqlite:///{tmp_path}/store/mlflow.db"
     configs = [RunConfig.from_file(small_study.config(**QUICK, seed=seed)) for seed in (1, 1, 2)]
     cohort = load_cohort(small_study.folder)
-    folders = [il7ml.training._state(prepare(config, cohort), uri).folder for config in configs]
+    folders = [il7ml.training.state_of(prepare(config, cohort), uri).folder for config in configs]
     assert folders[0] == folders[1] != folders[2]
 
 
@@ -123,9 +126,11 @@ def test_another_config_does_not_take_up_the_tasks(small_study, tmp_path):
 def test_the_validation_tables_hold_figures_and_no_patient(small_study):
     result = fit(prepare(RunConfig.from_file(small_study.config(**QUICK)), load_cohort(small_study.folder)))
     corrected = result.tables["risk_corrected"]
-    assert set(corrected["model"]) == {"prevalence", "logistic"}
+    assert set(corrected["model"]) == {"prevalence", "logistic", "procedure"}
     assert {"apparent", "harrell", "out_of_bag", "estimate"} <= set(corrected.columns)
-    chosen = corrected[corrected["model"] == result.selected].set_index("metric")
+    chosen = corrected[corrected["model"] == "procedure"].set_index("metric")
+    shares = result.tables["risk_choices"].set_index("model")
+    np.testing.assert_allclose(shares.sum(), 1.0)
     assert result.metrics["brier_corrected"].value == pytest.approx(chosen.loc["brier", "estimate"])
     for candidate in result.candidates:
         assert {f"{name}_corrected" for name in ("brier", "log_loss")} <= set(candidate.metrics)
@@ -180,7 +185,11 @@ def test_the_prediction_carries_the_average_effect_of_the_trial():
 @pytest.mark.slow
 def test_actg_175_raises_cd4_counts_as_published():
     # Reference: adjusted difference 49.4 by another implementation, unadjusted 46.81 by hand.
-    settings = {**QUICK, "validation": {"folds": 5, "repeats": 1, "bootstrap": 50, "refits": 10}, "explain_rows": 10}
+    settings = {
+        **QUICK,
+        "validation": {"folds": 5, "repeats": 1, "bootstrap": 50, "refits": 10},
+        "explanation": {"rows": 10},
+    }
     config = RunConfig.from_file(
         PROJECT / "configs" / "actg175.yaml",
         ["endpoint=cd420", *(f"{key}={json.dumps(settings[key])}" for key in settings)],
@@ -223,15 +232,17 @@ def test_the_run_is_complete_and_the_model_registered_last():
     assert run.data.tags["data"] == "real"
     assert run.data.params["validation.bootstrap"] == "50"
     version = client(store.uri).get_model_version(store.real.model_name, store.real.model_version)
+    assert version.description == model_card(store.real.result)
     assert version.run_id == store.real.run_id
     assert version.creation_timestamp >= max(metric.timestamp for metric in history(store, "auroc"))
     children = client(store.uri).search_runs(
         [run.info.experiment_id], f"tags.mlflow.parentRunId = '{store.real.run_id}'"
     )
-    assert {child.data.params["risk_model"] for child in children} == {"prevalence", "logistic", "xgboost"}
-    assert [child.data.params["risk_model"] for child in children if child.data.tags["selected"] == "true"] == [
-        run.data.tags["risk_model"]
-    ]
+    names = {child.info.run_name for child in children}
+    models = {"candidate prevalence", "candidate logistic", "candidate xgboost"}
+    assert names == models | {f"learner {name}" for name in store.real.result.config.effect.learners}
+    chosen = [child.data.params["risk_model"] for child in children if child.data.tags.get("selected") == "true"]
+    assert chosen == [run.data.tags["risk_model"]]
 
 
 def history(store, metric):
@@ -250,6 +261,9 @@ def test_tables_figures_and_texts_are_artifacts():
     } <= found
     assert {"table_one", "missing_data", "flow", "average_effect", "shap_risk", "shap_effect"} <= set(result.tables)
     assert {"calibration", "roc", "decision_curve", "shap_risk_bar", "shap_effect_beeswarm"} <= set(result.figures)
+    patients = load_cohort(PROJECT / "data" / "cgd").baseline
+    for name in [name for name in result.tables if name.startswith("shap_")]:
+        assert len(pd.read_csv(folder / "tables" / f"{name}.csv")) < len(patients), name
     assert (folder / "summary.md").read_text(encoding="utf-8") == summary(result)
 
 
@@ -498,3 +512,29 @@ def test_a_single_event_in_an_arm_is_refused_before_a_run_is_opened(small_study,
     with pytest.raises(InputError, match="has only one patient with the event"):
         train(config)
     assert not (tmp_path / "none").exists()
+
+
+# What stands beside a prediction.
+
+
+def test_the_arms_risks_of_another_outcome_stand_beside_a_prediction(small_study):
+    cohort = load_cohort(small_study.folder)
+    config = RunConfig.from_file(small_study.config(**QUICK, endpoint="infection_day30", beside=["infected"]))
+    (found,) = fit(prepare(config, cohort)).bundle.card.beside
+    y, treated = cohort.outcomes["infected"].value, cohort.treatment == 1
+    events, n = [int(y[arm].sum()) for arm in (treated, ~treated)], [int(arm.sum()) for arm in (treated, ~treated)]
+    for risk, count, size in zip((found.treated, found.control), events, n, strict=True):
+        assert risk.value == pytest.approx(count / size)
+        assert (risk.low, risk.high) == pytest.approx(proportion_confint(count, size, method="wilson"))
+    newcombe = confint_proportions_2indep(events[0], n[0], events[1], n[1], method="newcomb", compare="diff")
+    assert found.difference.value == pytest.approx(events[0] / n[0] - events[1] / n[1])
+    assert (found.difference.low, found.difference.high) == pytest.approx(newcombe)
+
+
+def test_only_yes_or_no_outcomes_stand_beside_a_prediction(small_study):
+    config = RunConfig.from_file(small_study.config(**QUICK, beside=["infections"]))
+    with pytest.raises(InputError, match="beside: expected yes-or-no endpoints, 'infections' is another kind"):
+        prepare(config, load_cohort(small_study.folder))
+    config = RunConfig.from_file(small_study.config(**QUICK, beside=["infectd"]))
+    with pytest.raises(InputError, match="infectd"):
+        prepare(config, load_cohort(small_study.folder))

@@ -56,7 +56,7 @@ def test_the_wheel_trains_on_a_simulated_trial_and_predicts_from_the_bundle_fold
     (tmp_path / "config.yaml").write_text(
         "study: trial/study.yaml\nendpoint: infection_day30\nfeatures: {include: [age, absolute_lymphocyte_count]}\n"
         "models: [prevalence, logistic]\nvalidation: {repeats: 1, bootstrap: 50, refits: 10}\nrefits: 10\n"
-        "effect: {learners: [dr_learner], repeats: 1, permutations: 200}\n"
+        "effect: {learners: [effect_model], repeats: 1, permutations: 200}\n"
         f"tracking: {{uri: 'sqlite:///{tmp_path}/store/mlflow.db'}}\n",
         encoding="utf-8",
     )

@@ -18,6 +18,7 @@ _HOMES = {
     "sample_size": "il7ml.power",
     "Truth": "il7ml.data.simulator",
     "simulate_trial": "il7ml.data.simulator",
+    "sweep": "il7ml.sweeping",
     "train": "il7ml.training",
     "check": "il7ml.checking",
     "Prediction": "il7ml.predictor",
@@ -40,6 +41,7 @@ __all__ = [
     "predict",
     "sample_size",
     "simulate_trial",
+    "sweep",
     "train",
 ]
 
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from il7ml.data.simulator import Truth, simulate_trial
     from il7ml.power import power, sample_size
     from il7ml.predictor import Prediction, Predictor, load_predictor, predict
+    from il7ml.sweeping import sweep
     from il7ml.training import train
 
 

@@ -29,13 +29,16 @@ from il7ml.family import Kind
 from il7ml.features.columns import DERIVED
 from il7ml.features.design import LinearDesign, TreeDesign
 from il7ml.models.fitted import Fitted, FittedLinear, FittedStack, FittedTrees
-from il7ml.models.stored_trees import load_booster
+from il7ml.models.fitted_effect import FittedEffect
+from il7ml.models.stored_trees import load_booster, load_trees
 from il7ml.schema import Closed, Variable
 
 Floats = NDArray[np.float64]
 
-FORMAT = 1
-_TRUSTED = re.compile(r"card\.json|designs\.json|arrays\.npz|risk\.ubj|refit_[0-9]{2}\.ubj")
+FORMAT = 2
+_TRUSTED = re.compile(r"card\.json|designs\.json|arrays\.npz|risk\.ubj|refit_[0-9]{2}\.ubj|effect_[0-9]{2}\.ubj")
+# What the names of the effect model's arrays begin with.
+_EFFECT = "effect."
 _LARGEST = 256 * 2**20
 _LARGEST_MANIFEST = 2**20
 _ENCRYPTED = 0x1
@@ -74,6 +77,17 @@ class CardVariable(Closed):
     high: float | None = None
     quantiles: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
+
+
+class CardBeside(Closed):
+    """What became of another outcome in the trial as a whole: risks of the arms, treated less control."""
+
+    endpoint: str
+    title: str
+    harmful: bool
+    control: Estimate
+    treated: Estimate
+    difference: Estimate
 
 
 class CardRecalibration(Closed):
@@ -125,6 +139,7 @@ class Card(Closed):
     level: float
     data_digest: str
     seed: int
+    beside: tuple[CardBeside, ...] = ()
     recalibration: CardRecalibration | None = None
 
 
@@ -144,22 +159,13 @@ class Refits:
 
 
 @dataclass(frozen=True)
-class EffectRefits:
-    """The effect model's refits on its own design."""
-
-    coefficients: Floats
-    intercepts: Floats
-
-
-@dataclass(frozen=True)
 class Bundle:
-    """A trained model, complete: card, risk and effect model with refits, and the yardstick of distance."""
+    """A trained model, complete: card, risk model with refits, effect model, and the yardstick of distance."""
 
     card: Card
     risk: Fitted
     refits: Refits
-    effect: FittedLinear
-    effect_refits: EffectRefits
+    effect: FittedEffect
     reference: LinearDesign
     precision: Floats
     digest: str = field(default="", compare=False)
@@ -367,16 +373,15 @@ def _write_manifest(work: Path) -> str:
 
 
 def _write_files(bundle: Bundle, work: Path) -> None:
+    effect, effect_arrays, boosters = bundle.effect.to_parts()
     arrays: dict[str, Floats] = {
         "theta": bundle.refits.theta,
-        "effect": _packed(bundle.effect),
-        "effect_refits": np.column_stack([bundle.effect_refits.intercepts, bundle.effect_refits.coefficients]),
         "precision": bundle.precision,
+        **{f"{_EFFECT}{name}": array for name, array in effect_arrays.items()},
     }
-    designs: dict[str, Any] = {
-        "effect": bundle.effect.design.to_dict(),
-        "reference": bundle.reference.to_dict(),
-    }
+    designs: dict[str, Any] = {"effect": effect, "reference": bundle.reference.to_dict()}
+    for name, booster in zip(_effect_files(len(boosters)), boosters, strict=True):
+        booster.save_model(work / name)
     _write_risk([bundle.risk, *bundle.refits.models], work, designs, arrays)
     (work / "card.json").write_text(bundle.card.model_dump_json(indent=1), encoding="utf-8")
     (work / "designs.json").write_text(json.dumps(designs, indent=1), encoding="utf-8")
@@ -417,6 +422,10 @@ def _tree_files(refits: int) -> list[str]:
     return ["risk.ubj", *(f"refit_{number:02d}.ubj" for number in range(refits))]
 
 
+def _effect_files(trees: int) -> list[str]:
+    return [f"effect_{number:02d}.ubj" for number in range(trees)]
+
+
 def _packed(model: Any) -> Floats:
     """Return arm effect, intercept and coefficients of a linear model in one row."""
     return np.concatenate([[model.arm_effect, model.intercept], model.coefficients])
@@ -435,18 +444,24 @@ def _assemble(
     files: Mapping[str, bytes],
     digest: str,
 ) -> Bundle:
-    effect = LinearDesign.from_dict(designs["effect"])
-    packed = arrays["effect_refits"]
     risk, *models = _read_risk(designs, arrays, files)
     return Bundle(
         card=card,
         risk=risk,
         refits=Refits(tuple(models), arrays["theta"]),
-        effect=_unpacked(effect, arrays["effect"]),
-        effect_refits=EffectRefits(packed[:, 1:], packed[:, 0]),
+        effect=_read_effect(designs["effect"], arrays, files),
         reference=LinearDesign.from_dict(designs["reference"]),
         precision=arrays["precision"],
         digest=digest,
+    )
+
+
+def _read_effect(document: Mapping[str, Any], arrays: Mapping[str, Floats], files: Mapping[str, bytes]) -> FittedEffect:
+    own = {name.removeprefix(_EFFECT): array for name, array in arrays.items() if name.startswith(_EFFECT)}
+    features = sum(max(int(levels), 1) for _, levels in document["trees"])
+    trees = sum(name.startswith("effect_") for name in files)
+    return FittedEffect.from_parts(
+        document, own, [load_booster(files[name], features) for name in _effect_files(trees)]
     )
 
 
@@ -481,28 +496,28 @@ def _rows(arrays: Mapping[str, Floats], name: str) -> list[Floats]:
 
 
 def _load_trees(content: bytes, design: TreeDesign, row: Floats) -> FittedTrees:
-    return FittedTrees(design, load_booster(content, len(design.owners)), float(row[1]), float(row[0]))
+    booster, nodes = load_trees(content, len(design.owners))
+    return FittedTrees(design, booster, float(row[1]), float(row[0]), nodes)
 
 
 def _check_parts(bundle: Bundle) -> None:
     """Refuse parts that do not fit each other, which would fail at the first prediction only."""
-    card, effect, refits = bundle.card, bundle.effect_refits, bundle.refits
-    linear = [bundle.effect.design, bundle.reference]
+    card, refits = bundle.card, bundle.refits
+    linear = [bundle.reference]
     needed = {source for name in card.variables if name in DERIVED for source in DERIVED[name].sources}
     for part in _parts(bundle.risk):
         if isinstance(part, FittedLinear):
             linear.append(part.design)
         else:
             needed |= set(part.design.owners)
-    needed |= {*card.eligibility, *(name for design in linear for name in design.owners)}
+    needed |= {*card.eligibility, *bundle.effect.variables, *(name for design in linear for name in design.owners)}
     columns = len(bundle.reference.owners)
     fits = (
         needed <= set(card.variables)
         and all(design.centre.shape == design.scale.shape == (len(design.owners),) for design in linear)
         and len(refits.models) >= 2
         and refits.theta.shape == (len(refits.models),)
-        and len(effect.intercepts) >= 2
-        and effect.coefficients.shape[1] == len(bundle.effect.design.owners)
+        and (bundle.effect.kind, bundle.effect.scale) == (card.kind, "difference")
         and bundle.precision.shape == (columns, columns)
         and len(card.distance_quantiles) >= 2
         and 0.5 < card.level < 1

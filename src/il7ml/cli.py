@@ -89,6 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     _settings(train)
     _example(train, "il7ml train configs/cgd.yaml --set validation.repeats=20")
 
+    sweep = _command(
+        commands,
+        "sweep",
+        _sweep,
+        "train every candidate of a grid or a search, and compare them; prints the run id last",
+    )
+    sweep.add_argument("config", type=Path, metavar="CONFIG", help="sweep config (YAML); the same again goes on")
+    _settings(sweep, "base config")
+    _example(sweep, "il7ml sweep configs/sweep_il7_trial.yaml --set validation.repeats=5")
+
     analyze = _command(
         commands, "analyze", _analyze, "compare the arms on every endpoint of a trial; prints the run id last"
     )
@@ -124,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument("--alpha", type=float, default=0.05, help="two-sided (default 0.05)")
     power.add_argument("--seed", type=int, default=0, help="seed (default 0)")
     power.add_argument("--workers", type=int, default=0, help="processes, 0 for all cores; no influence on results")
+    power.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers take part instead")
     power.add_argument("--out", type=Path, metavar="DIR", help="folder for power.csv and power.png")
     _example(power, "il7ml power --endpoint infections --n 109 150 200 250 300 --trials 500 --out plan")
 
@@ -135,10 +146,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--uri", help="tracking store (default: the project's, or MLFLOW_TRACKING_URI)")
     predict.add_argument("--patient", metavar="FILE.json", help="one patient; - reads standard input")
-    predict.add_argument("--in", dest="table", type=Path, metavar="TABLE", help="patients as CSV or Parquet")
-    predict.add_argument("--out", type=Path, metavar="TABLE", help="where the answers go, CSV or Parquet")
+    predict.add_argument(
+        "--in", dest="table", type=Path, metavar="TABLE", help="patients as CSV or Parquet, or a folder of Parquet"
+    )
+    predict.add_argument("--out", type=Path, metavar="TABLE", help="where the answers go, of the same kind")
+    predict.add_argument(
+        "--interactive", action="store_true", help="ask for one patient's values; so without input on a terminal"
+    )
     predict.add_argument("--format", choices=["text", "json"], default="text")
     _example(predict, "il7ml predict --patient data/il7_trial/patient.json --format json")
+
+    recalibrate = _command(
+        commands, "recalibrate", _recalibrate, "adapt a model's risks to untreated patients of another setting"
+    )
+    recalibrate.add_argument(
+        "--model", default="champion", metavar="URI", help="champion, a run id, models:/NAME@ALIAS, a folder"
+    )
+    recalibrate.add_argument("--uri", help=_URI)
+    recalibrate.add_argument(
+        "--in",
+        dest="source",
+        type=Path,
+        required=True,
+        metavar="STUDY|TABLE",
+        help="a study (its control arm is used), or a table of untreated patients with a column for the outcome",
+    )
+    recalibrate.add_argument("--outcome", help="endpoint or column (default: named as the model's endpoint)")
+    recalibrate.add_argument("--place", help="what patients these are; needed for a table")
+    recalibrate.add_argument(
+        "--method",
+        choices=["test", "intercept", "intercept_slope"],
+        default="test",
+        help="what may change; by default tests decide, nothing included",
+    )
+    recalibrate.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder for the new model")
+    _example(recalibrate, "il7ml recalibrate --in ward.csv --outcome infection --place 'our ward, 2026' --out adapted")
 
     promote = _command(commands, "promote", _promote, "make a run's model the champion that predict uses by default")
     promote.add_argument("model", metavar="RUN", nargs="?", help="run id or models:/NAME/VERSION")
@@ -185,7 +227,12 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", _serve, "the page and the JSON API for one patient or several")
     serve.add_argument("--host", default="127.0.0.1", help="address; any but a loopback one needs --token-file")
     serve.add_argument("--port", type=int, default=8000, help="default 8000")
-    serve.add_argument("--token-file", type=Path, metavar="FILE", help="file with the token that callers must send")
+    serve.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file with the token that callers must send (or IL7ML_TOKEN)"
+    )
+    serve.add_argument(
+        "--rate", type=float, default=20.0, help="requests a second that one client may make, 0: no limit (default 20)"
+    )
     serve.add_argument(
         "--model", default="champion", metavar="URI", help="champion, a run id, models:/NAME@ALIAS, a folder"
     )
@@ -224,14 +271,14 @@ def _example(parser: argparse.ArgumentParser, example: str) -> None:
     parser.epilog = f"Example: {example}"
 
 
-def _settings(parser: argparse.ArgumentParser) -> None:
+def _settings(parser: argparse.ArgumentParser, what: str = "config") -> None:
     parser.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a config key, for example validation.folds=10; may be repeated",
+        help=f"change a key of the {what}, for example validation.folds=10; may be repeated",
     )
 
 
@@ -291,6 +338,16 @@ def _retrain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep(arguments: argparse.Namespace) -> int:
+    from il7ml.progress import report
+    from il7ml.sweeping import sweep
+
+    found = sweep(arguments.config, overrides=arguments.overrides, steps=report)
+    print(found.to_text())
+    print(found.run_id)
+    return 0
+
+
 def _analyze(arguments: argparse.Namespace) -> int:
     from il7ml import progress
     from il7ml.analysis import analyze
@@ -307,7 +364,9 @@ def _analyze(arguments: argparse.Namespace) -> int:
 
 def _power(arguments: argparse.Namespace) -> int:
     from il7ml import progress
-    from il7ml.power import power, sample_size
+    from il7ml.config import ExecutorConfig
+    from il7ml.parallel import executor
+    from il7ml.power import PowerCurve, SampleSize, power, sample_size
 
     shared = {
         "modifier": arguments.modifier,
@@ -321,29 +380,40 @@ def _power(arguments: argparse.Namespace) -> int:
         "out": arguments.out,
         "steps": progress.report,
     }
-    if arguments.target_power is None:
-        print(power(arguments.endpoint, arguments.n, **shared).to_text())
-    else:
-        size = sample_size(arguments.target_power, arguments.endpoint, largest=arguments.largest, **shared)
-        print(size.to_text())
+    address = arguments.scheduler
+    found: PowerCurve | SampleSize
+    with executor(ExecutorConfig(kind="dask" if address else "local", address=address)):
+        if arguments.target_power is None:
+            found = power(arguments.endpoint, arguments.n, **shared)
+        else:
+            found = sample_size(arguments.target_power, arguments.endpoint, largest=arguments.largest, **shared)
+    print(found.to_text())
     return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    if (arguments.patient is None) == (arguments.table is None):
-        raise InputError("predict: give either --patient FILE.json or --in TABLE with --out TABLE.")
     if (arguments.table is None) != (arguments.out is None):
         raise InputError("predict: --in TABLE and --out TABLE go together.")
+    given = (arguments.patient is not None) + (arguments.table is not None) + arguments.interactive
+    if given > 1 or (given == 0 and not sys.stdin.isatty()):
+        raise InputError("predict: give one of --patient FILE.json, --in TABLE with --out TABLE, and --interactive.")
     from il7ml.predictor import load_predictor
 
     predictor = load_predictor(arguments.model, uri=arguments.uri)
     if arguments.table is not None:
-        counts = predictor.predict_file(arguments.table, arguments.out)
+        whole = predictor.predict_folder if arguments.table.is_dir() else predictor.predict_file
+        counts = whole(arguments.table, arguments.out)
         if predictor.simulated:
             print(predictor.notice)
         print(", ".join(f"{count} {status}" for status, count in counts.items()), "->", arguments.out)
         return 0
-    prediction = predictor.predict(_read_patient(arguments.patient))
+    if arguments.patient is not None:
+        patient = _read_patient(arguments.patient)
+    else:
+        from il7ml.asking import ask_patient
+
+        patient = ask_patient(predictor, sys.stdin, sys.stderr)
+    prediction = predictor.predict(patient)
     if arguments.format == "json":
         print(json.dumps(prediction.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
     else:
@@ -366,6 +436,23 @@ def _read_patient(source: str) -> dict[str, object]:
             f"--patient {source}: expected one JSON object of variables and values, got {type(patient).__name__}."
         )
     return patient
+
+
+def _recalibrate(arguments: argparse.Namespace) -> int:
+    from il7ml.recalibrating import recalibrate_model
+
+    found = recalibrate_model(
+        arguments.source,
+        arguments.out,
+        model=arguments.model,
+        outcome=arguments.outcome,
+        place=arguments.place,
+        method=arguments.method,
+        uri=arguments.uri,
+    )
+    print(found.to_text())
+    print(arguments.out)
+    return 0
 
 
 def _promote(arguments: argparse.Namespace) -> int:
@@ -400,13 +487,10 @@ def _rollback(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from il7ml.data.tables import write_files
     from il7ml.tracking import report_of_run
 
-    page = report_of_run(arguments.run_id, arguments.uri)
-    try:
-        arguments.out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{arguments.out} cannot be written: {error.strerror}. Choose another place.") from None
+    write_files({arguments.out: report_of_run(arguments.run_id, arguments.uri)})
     print(arguments.out)
     return 0
 
@@ -441,7 +525,14 @@ def _store_push(arguments: argparse.Namespace) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     from il7ml.app.serving import serve
 
-    serve(arguments.host, arguments.port, token_file=arguments.token_file, model=arguments.model, uri=arguments.uri)
+    serve(
+        arguments.host,
+        arguments.port,
+        token_file=arguments.token_file,
+        rate=arguments.rate,
+        model=arguments.model,
+        uri=arguments.uri,
+    )
     return 0
 
 

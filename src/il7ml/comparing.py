@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from il7ml import texts
+from il7ml import notebook, plots, texts
 from il7ml.config import RunConfig, yaml_of
 from il7ml.data.loading import load_cohort
 from il7ml.errors import InputError
@@ -19,6 +19,7 @@ from il7ml.evaluation.comparison import compare_models
 from il7ml.evaluation.risk import risk_metrics
 from il7ml.models.crossfit import cross_validate
 from il7ml.parallel import Progress, available_cores
+from il7ml.report.training import METRICS
 from il7ml.tracking import comparison_items, config_of_run, open_run, resolve_uri
 from il7ml.tracking.record import RunRecord
 from il7ml.training import Prepared, prepare
@@ -57,6 +58,22 @@ class Comparison(NamedTuple):
     table: pd.DataFrame
     run_id: str = ""
 
+    def _repr_html_(self) -> str:
+        """Return the comparison for a notebook."""
+        shown = self.table.drop(columns="std_error")
+        rows = [["" if pd.isna(cell) else _short(cell) for cell in row] for row in shown.itertuples(index=False)]
+        return "".join(
+            (
+                notebook.paragraph(texts.SIMULATED if self.simulated else "", strong=True),
+                notebook.heading(self.study),
+                notebook.items(
+                    [f"first: {self.labels[0]} (run {self.first})", f"second: {self.labels[1]} (run {self.second})"]
+                ),
+                notebook.table(list(shown.columns), rows),
+                notebook.paragraph("Difference: first minus second, same patients."),
+            )
+        )
+
     def to_text(self) -> str:
         """Return the comparison as text, under the notice where patients are simulated."""
         notice = [texts.SIMULATED] if self.simulated else []
@@ -65,13 +82,17 @@ class Comparison(NamedTuple):
         return "\n".join([*notice, self.study, *heads, "difference: first minus second, same patients", "", shown])
 
 
+def _short(cell: object) -> str:
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
 def compare_runs(
     first: str, second: str, *, uri: str | None = None, steps: Steps | None = None, root: Path | None = None
 ) -> Comparison:
     """Compare the chosen risk models of two trainings on the same patients, and track the comparison.
 
     Predictions of single patients are never logged, so both cross-validations are done again from the recorded
-    configs; they give the recorded figures or the comparison is refused.
+    configs, the choice of the model in each fold included; they give the recorded figures or the comparison is refused.
 
     Parameters
     ----------
@@ -130,8 +151,23 @@ def compare_runs(
     store = resolve_uri(uri if uri is not None else one.config.tracking.uri, root)
     name = f"comparison {first[:8]} {second[:8]}"
     with open_run(store, one.config.tracking.experiment, name, tags, root=root) as run:
-        run.log(comparison_items(first, second, found.data_digest, table, found.to_text()))
+        run.log(comparison_items(first, second, found.data_digest, table, found.to_text(), _figure(found, one)))
     return found._replace(run_id=run.run_id)
+
+
+def _figure(found: Comparison, prepared: Prepared) -> bytes:
+    """Return the picture of the differences; two models of one kind are told apart by their runs."""
+    one, other = found.labels
+    if one == other:
+        one, other = f"{one} (run {found.first[:8]})", f"{other} (run {found.second[:8]})"
+    figure = plots.comparison_figure(
+        found.table,
+        (one, other),
+        METRICS,
+        f"{one} against {other}: {prepared.outcome.title}{prepared.mark}",
+        prepared.config.validation.level,
+    )
+    return plots.to_png(figure)
 
 
 def _prepared(record: RunRecord, root: Path | None) -> Prepared:
@@ -145,24 +181,20 @@ def _prepared(record: RunRecord, root: Path | None) -> Prepared:
 
 
 def _predictions(record: RunRecord, prepared: Prepared, progress: Progress | None) -> Floats:
-    """Return the chosen model's out-of-fold predictions under the arm each patient was in, shape (repeats, n)."""
+    """Return the procedure's out-of-fold predictions under the arm each patient was in, shape (repeats, n)."""
     config, sample = prepared.config, prepared.sample
-    name = next((model for model in config.models if model == record.risk_model), None)
-    if name is None:
-        raise InputError(
-            f"run {record.run_id}: its model {record.risk_model!r} is not among its config's. Train again."
-        )
     out_of_fold = cross_validate(
         sample,
         prepared.setting,
-        models=(name,),
+        models=config.models,
         folds=config.validation.folds,
         repeats=config.validation.repeats,
+        choose=True,
         seed=config.seed,
         workers=config.workers or available_cores(),
         progress=progress,
     )
-    predicted = out_of_fold.factual(name, sample.treatment)
+    predicted = out_of_fold.chosen(sample.treatment)
     kind = prepared.setting.outcome
     figures = risk_metrics(
         sample.y,

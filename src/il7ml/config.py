@@ -14,7 +14,10 @@ from il7ml.schema import Closed, explain
 
 RiskModelName = Literal["prevalence", "lymphocyte", "firth", "logistic", "xgboost", "stack"]
 TuningMethod = Literal["none", "grid", "optuna"]
-EffectLearnerName = Literal["t_learner", "dr_learner"]
+Device = Literal["cpu", "cuda"]
+EffectLearnerName = Literal[
+    "effect_model", "dr_learner", "t_learner", "s_learner", "x_learner", "r_learner", "risk_based"
+]
 
 
 class FeatureConfig(Closed):
@@ -65,11 +68,27 @@ class TuningConfig(Closed):
 
 
 class EffectConfig(Closed):
-    """Estimation of treatment effects."""
+    """Estimation of treatment effects.
 
-    learners: tuple[EffectLearnerName, ...] = ("t_learner", "dr_learner")
+    Attributes
+    ----------
+    learners : tuple of str
+        Learners of individual effects to cross-validate; 'effect_model' is the one that is judged and kept.
+    repeats : int
+        Repetitions of the cross-validation that they take part in.
+    permutations : int
+        Of the test of heterogeneity.
+    """
+
+    learners: tuple[EffectLearnerName, ...] = ("effect_model", "t_learner")
     repeats: int = Field(default=5, ge=1, le=100)
     permutations: int = Field(default=2000, ge=200, le=100000)
+
+    @model_validator(mode="after")
+    def _has_the_model(self) -> EffectConfig:
+        if "effect_model" not in self.learners:
+            raise ValueError("learners must contain 'effect_model', the one that predictions rest on")
+        return self
 
 
 class AnalysisConfig(Closed):
@@ -104,6 +123,58 @@ class VerdictConfig(Closed):
     suggestive_modifier: float = Field(default=0.05, gt=0, lt=1)
 
 
+class ExplanationConfig(Closed):
+    """SHAP explanations.
+
+    Attributes
+    ----------
+    rows : int
+        Patients explained at most, drawn at random.
+    log_patients : bool
+        Whether single patients' SHAP values and variables may be logged and drawn. Laboratory values to the last digit
+        can identify a patient of a small trial, so by default groups of ten or more are shown.
+    """
+
+    rows: int = Field(default=1000, ge=10)
+    log_patients: bool = False
+
+
+class ExecutorConfig(Closed):
+    """Where the many small tasks of a computation run. Has no influence on results.
+
+    Attributes
+    ----------
+    kind : {'local', 'dask'}
+        This machine's cores, or a Dask cluster, which needs the extra ``il7ml[dask]``.
+    address : str or None
+        Of the Dask scheduler, for example ``tcp://127.0.0.1:8786``.
+    """
+
+    kind: Literal["local", "dask"] = "local"
+    address: str | None = None
+
+    @model_validator(mode="after")
+    def _has_address(self) -> ExecutorConfig:
+        if (self.address is None) != (self.kind == "local"):
+            raise ValueError("kind dask needs the scheduler's address (tcp://host:port), and kind local has none")
+        return self
+
+
+class StreamingConfig(Closed):
+    """Training on a patients table that is a folder of Parquet files, part by part (docs/performance.md).
+
+    Attributes
+    ----------
+    above : int
+        Rows of that table beyond which it is read part by part and never held in memory.
+    sample : int
+        Patients, drawn at random, who go through what needs them in memory.
+    """
+
+    above: int = Field(default=250_000, ge=0)
+    sample: int = Field(default=100_000, ge=100)
+
+
 class TrackingConfig(Closed):
     """Where runs are recorded. A relative SQLite path is taken from the project root, not from the current folder."""
 
@@ -121,6 +192,9 @@ class RunConfig(Closed):
         Study file; relative to the config file, or to the current folder when given by ``--set``.
     endpoint : str
         One of the study's endpoints.
+    beside : tuple of str
+        Yes-or-no endpoints, such as death, whose risks in the trial's arms stand beside every prediction: a treatment
+        that hastens death would else look protective.
     seed : int
         The only source of randomness.
     models : tuple of str
@@ -130,8 +204,14 @@ class RunConfig(Closed):
         that a regression on the same features needs.
     refits : int
         Bootstrap refits kept in the bundle for intervals of a prediction.
+    streaming : StreamingConfig
+        When and how patients are read part by part.
+    device : {'cpu', 'cuda'}
+        Where XGBoost computes; a GPU that is not there is an error.
     workers : int
         Worker processes; 0 means all cores. Has no influence on results.
+    executor : ExecutorConfig
+        Worker processes elsewhere.
 
     Examples
     --------
@@ -142,6 +222,7 @@ class RunConfig(Closed):
 
     study: Path
     endpoint: str = Field(min_length=1)
+    beside: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
     features: FeatureConfig = FeatureConfig()
     models: tuple[RiskModelName, ...] = ("prevalence", "lymphocyte", "logistic", "xgboost")
@@ -152,9 +233,12 @@ class RunConfig(Closed):
     analysis: AnalysisConfig = AnalysisConfig()
     acknowledge_small_sample: bool = False
     refits: int = Field(default=50, ge=10, le=50)
-    explain_rows: int = Field(default=2000, ge=10)
+    explanation: ExplanationConfig = ExplanationConfig()
     tracking: TrackingConfig = TrackingConfig()
+    streaming: StreamingConfig = StreamingConfig()
+    device: Device = "cpu"
     workers: int = Field(default=0, ge=0, exclude=True)
+    executor: ExecutorConfig = Field(default=ExecutorConfig(), exclude=True)
 
     @model_validator(mode="after")
     def _has_baseline(self) -> RunConfig:
@@ -185,7 +269,12 @@ class RunConfig(Closed):
 
     def to_yaml(self) -> str:
         """Return the complete configuration, defaults included."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return as_yaml(self)
+
+
+def as_yaml(config: Closed) -> str:
+    """Return a configuration as YAML, defaults included."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
@@ -237,12 +326,25 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise InputError(f"--set expects key=value, got {override!r}. Example: --set validation.folds=5")
+    try:
+        set_key(raw, key, yaml.safe_load(value))
+    except (yaml.YAMLError, ValueError):
+        raise InputError(f"--set {key}: the value is not valid YAML. Quote it.") from None
+
+
+def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in a nested mapping.
+
+    Examples
+    --------
+    >>> raw = {"validation": {"folds": 5}}
+    >>> set_key(raw, "validation.repeats", 2)
+    >>> raw
+    {'validation': {'folds': 5, 'repeats': 2}}
+    """
     *parents, last = key.split(".")
     for parent in parents:
         raw = raw.setdefault(parent, {})
         if not isinstance(raw, dict):
-            raise InputError(f"--set {key}: {parent!r} holds a value, not further keys.")
-    try:
-        raw[last] = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):
-        raise InputError(f"--set {key}: the value is not valid YAML. Quote it.") from None
+            raise InputError(f"key {key}: {parent!r} holds a value, not further keys.")
+    raw[last] = value

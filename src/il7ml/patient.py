@@ -121,7 +121,10 @@ def parse_table(table: pd.DataFrame, inputs: Inputs) -> ParsedTable:
 def _parse_column(name: str, series: pd.Series, entry: CardVariable, problems: list[list[str]]) -> NDArray[np.float64]:
     """Return the column as numbers, noting each refused row; only rows not plainly right are looked at singly."""
     values = _fast(series, entry)
-    for row in np.flatnonzero(np.isnan(values)):
+    unsure = np.isnan(values)
+    if not entry.required:
+        unsure &= ~series.isna().to_numpy()
+    for row in np.flatnonzero(unsure):
         value = series.iloc[row]
         if is_missing(value):
             if entry.required:

@@ -22,7 +22,7 @@ from il7ml.data.outcomes import Patients, observe
 from il7ml.data.scenario import Scenario, load_scenario, scenario_names
 from il7ml.data.simulator import il7_study
 from il7ml.data.study import Study
-from il7ml.data.tables import write_table
+from il7ml.data.tables import write_files
 from il7ml.endpoints.competing import cause_specific_hazard_ratio
 from il7ml.endpoints.cox import hazard_ratio
 from il7ml.endpoints.final_ratio import final_ratio, final_ratio_by_subgroup
@@ -670,12 +670,8 @@ def _most_often(problems: Counter[str]) -> str:
 def _write(curve: PowerCurve, out: Path) -> None:
     from il7ml.plots import power_curve_figure, to_png
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "power.png").write_bytes(to_png(power_curve_figure(curve.table, curve.title)))
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be written: {error.strerror}. Choose another folder.") from None
-    write_table(curve.table, out / "power.csv")
+    figure = to_png(power_curve_figure(curve.table, curve.title))
+    write_files({out / "power.png": figure, out / "power.csv": curve.table})
 
 
 def _short(value: float) -> str:

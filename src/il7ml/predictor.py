@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from il7ml import texts
-from il7ml.answer import Interval, Prediction, Reason, answer_columns
-from il7ml.bundle import Bundle, CardVariable, load_bundle
+from il7ml.answer import Beside, Interval, Prediction, Reason, answer_columns
+from il7ml.bundle import Bundle, CardBeside, CardVariable, Estimate, load_bundle
 from il7ml.errors import InputError
 from il7ml.family import FAMILIES, Family, Kind
 from il7ml.features.columns import DERIVED, Columns, complete
 from il7ml.models.fitted import Floats
+from il7ml.models.together import together
 from il7ml.patient import is_missing, parse_patient, parse_table
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _REASONS = 5
 _UNUSUAL = 97.5
 _DRAWS = 50  # values tried in place of each missing one
+_AT_ONCE = 20_000  # rows that a model is asked about at once, of patients times values tried
 _POSSIBLE: dict[Kind, tuple[float, float]] = {
     "binary": (0.0, 1.0),
     "count": (0.0, math.inf),
@@ -44,6 +46,19 @@ class _Scores:
     benefit: Floats
     individual: Floats | None
     percentile: Floats
+
+
+class _Gaps(NamedTuple):
+    """What a model says of the patients with gaps for each value tried in place of what is missing."""
+
+    rows: NDArray[np.intp]
+    values: Floats  # (draws, rows)
+
+    def variance(self, n: int) -> Floats:
+        """Return the variance between values tried, 0 for patients without gaps, shape (n,)."""
+        variance = np.zeros(n)
+        variance[self.rows] = self.values.var(axis=0, ddof=1)
+        return variance
 
 
 class Predictor:
@@ -64,6 +79,8 @@ class Predictor:
         self._inputs = {name: entry for name, entry in entries.items() if name not in DERIVED}
         self._drawn = {name: _training_values(entry, place) for place, (name, entry) in enumerate(self._inputs.items())}
         self._influential = _influential(bundle)
+        self._refits = together(bundle.refits.models)
+        self._beside = tuple(map(_beside, bundle.card.beside))
 
     @property
     def bundle(self) -> Bundle:
@@ -157,6 +174,39 @@ class Predictor:
         counts = answers["status"].value_counts()
         return {str(status): int(count) for status, count in counts.items()}
 
+    def predict_folder(self, source: Path, target: Path) -> dict[str, int]:
+        """Answer for a folder of Parquet files, writing a folder with a file for each; see `map_parquet`.
+
+        Returns
+        -------
+        dict of str to int
+            Number of rows by status.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read or written, or a table as a whole is wrong.
+        """
+        import pandas as pd
+
+        from il7ml.data.partitions import map_parquet
+
+        def choose(names: list[str]) -> list[str]:
+            parse_table(pd.DataFrame(columns=names), self._inputs)
+            return [name for name in names if name in self._inputs or name == "patient_id"]
+
+        def answer(frame: pd.DataFrame, file: str, start: int) -> pd.DataFrame:
+            if "patient_id" not in frame:
+                frame = frame.assign(patient_id=[f"{file}:{start + row}" for row in range(1, len(frame) + 1)])
+            return self.predict_table(frame)
+
+        files = map_parquet(source, target, answer, choose=choose, key=self._bundle.digest)
+        counts: dict[str, int] = {}
+        for file in files:
+            for status, count in pd.read_parquet(file, columns=["status"])["status"].value_counts().items():
+                counts[str(status)] = counts.get(str(status), 0) + int(count)
+        return counts
+
     def _empty_answers(self, n: int, ids: pd.Series | None) -> pd.DataFrame:
         import pandas as pd
 
@@ -176,8 +226,10 @@ class Predictor:
     def _fill_answers(self, result: pd.DataFrame, columns: Columns, rows: NDArray[np.intp]) -> None:
         scores = self._score(columns, rows.size)
         measure = FAMILIES[self._bundle.card.kind].measure
-        outside = [self._outside_eligibility(columns, row) for row in range(rows.size)]
-        eligible = np.array([not names for names in outside], dtype=bool)
+        # Most records share their warnings with many others, so each sort is put into words once.
+        outside, others = self._flags(columns)
+        _, first, sort = np.unique(np.column_stack([outside, others]), axis=0, return_index=True, return_inverse=True)
+        eligible = ~outside.any(axis=1)
         result.loc[rows, "status"] = np.where(eligible, "ok", "out_of_scope")
         for name, values in (
             ("untreated", scores.untreated),
@@ -188,10 +240,12 @@ class Predictor:
             for part, end in enumerate(("", "_low", "_high")):
                 keep = values[part] if name == "untreated" else np.where(eligible, values[part], np.nan)
                 result.loc[rows, f"{column}{end}"] = keep
-        result.loc[rows, "warnings"] = [
-            "; ".join(self._warnings(columns, row, outside[row], float(scores.percentile[row])))
-            for row in range(rows.size)
-        ]
+        sentences = [self._warnings(columns, row, self._outside_eligibility(columns, row)) for row in first]
+        warnings = np.array(["; ".join(each) for each in sentences], dtype=object)[sort]
+        for row in np.flatnonzero(scores.percentile >= _UNUSUAL):
+            unusual = _unusual(float(scores.percentile[row]))
+            warnings[row] = "; ".join((*sentences[sort[row]], *unusual))
+        result.loc[rows, "warnings"] = warnings
 
     def _score(self, columns: Columns, n: int) -> _Scores:
         bundle, card = self._bundle, self._bundle.card
@@ -199,17 +253,19 @@ class Predictor:
         filled = complete(columns, self._variables)
         z = float(ndtri(0.5 + card.level / 2))
         eta = bundle.risk.linear_predictor(filled, n)
-        refits = np.array([model.linear_predictor(filled, n) for model in bundle.refits.models])
-        drawn = [bundle.risk.linear_predictor(completed, n) for completed in self._completed(columns)]
+        refits = self._refits.linear_predictors(filled, n)
+        gaps = self._drawn_in_gaps(columns, bundle.risk.linear_predictor)
         shift = bundle.refits.theta[:, None]
-        untreated = _around(family, eta, z * _spread(refits, drawn))
-        treated = _around(family, eta + card.theta, z * _spread(refits + shift, drawn))
+        # Variances between refits, and between plausible values of what is missing, add up (Rubin, Multiple Imputation
+        # for Nonresponse in Surveys, 1987, doi 10.1002/9780470316696), so that a gap never narrows an interval.
+        missing = gaps.variance(n)
+        untreated = _around(family, eta, z * np.sqrt(refits.var(axis=0, ddof=1) + missing))
+        treated = _around(family, eta + card.theta, z * np.sqrt((refits + shift).var(axis=0, ddof=1) + missing))
         sign = 1.0 if card.harmful else -1.0
         benefit = sign * (untreated[0] - treated[0])
-        half = z * _spread(
-            family.mean(refits) - family.mean(refits + shift),
-            [family.mean(draw) - family.mean(draw + card.theta) for draw in drawn],
-        )
+        differences = family.mean(refits) - family.mean(refits + shift)
+        drawn = gaps._replace(values=family.mean(gaps.values) - family.mean(gaps.values + card.theta))
+        half = z * np.sqrt(differences.var(axis=0, ddof=1) + drawn.variance(n))
         answer = np.array([benefit, benefit - half, benefit + half])
         if card.kind == "binary":
             answer = np.clip(answer, -1, 1)
@@ -220,24 +276,30 @@ class Predictor:
                 answer, treated, individual = individual, individually_treated, None
         return _Scores(untreated, treated, answer, individual, self._percentiles(filled, n))
 
-    def _completed(self, columns: Columns) -> Iterator[Columns]:
-        """Yield copies of the columns whose gaps hold values of the training patients; none where there is no gap."""
-        gaps = [name for name in self._inputs if np.isnan(columns[name]).any()]
-        for number in range(_DRAWS if gaps else 0):
-            drawn = dict(columns)
-            for name in gaps:
-                drawn[name] = np.where(np.isnan(columns[name]), self._drawn[name][number], columns[name])
-            yield complete(drawn, self._variables)
+    def _drawn_in_gaps(self, columns: Columns, model: Callable[[Columns, int], Floats]) -> _Gaps:
+        """Ask a model about the patients with gaps, with values of the training patients in place of what is missing.
+
+        Gaps in what no answer depends on change nothing, so they are left.
+        """
+        missing = {name: np.isnan(columns[name]) for name in self._inputs if name in self._influential}
+        rows = np.flatnonzero(np.any(list(missing.values()), axis=0)) if missing else np.empty(0, dtype=np.intp)
+        values = np.empty((_DRAWS, rows.size))
+        for start in range(0, rows.size, _AT_ONCE // _DRAWS):
+            some = rows[start : start + _AT_ONCE // _DRAWS]
+            drawn = {name: np.tile(columns[name][some], _DRAWS) for name in self._inputs}
+            for name, gap in missing.items():
+                here = np.tile(gap[some], _DRAWS)
+                drawn[name][here] = np.repeat(self._drawn[name], some.size)[here]
+            answers = model(complete(drawn, self._variables), _DRAWS * some.size)
+            values[:, start : start + some.size] = answers.reshape(_DRAWS, some.size)
+        return _Gaps(rows, values)
 
     def _individual(self, columns: Columns, n: int, untreated: Floats, sign: float, z: float) -> tuple[Floats, Floats]:
         """Return the effect model's benefit and the outcome under treatment that goes with it, each (3, n)."""
-        effect, refits = self._bundle.effect, self._bundle.effect_refits
-        matrix = effect.design.matrix(complete(columns, self._variables), n)
-        value = -sign * (effect.intercept + matrix @ effect.coefficients)
-        half = z * _spread(
-            refits.intercepts[:, None] + refits.coefficients @ matrix.T,
-            [effect.linear_predictor(completed, n) for completed in self._completed(columns)],
-        )
+        effect = self._bundle.effect
+        mean, variance = effect.effect(complete(columns, self._variables), n)
+        value = -sign * mean
+        half = z * np.sqrt(variance + self._drawn_in_gaps(columns, effect.linear_predictor).variance(n))
         # The limits of the benefit and of the treated outcome change places where a benefit is a fall.
         order = [0, 2, 1] if sign > 0 else [0, 1, 2]
         benefit = np.array([value, value - half, value + half])
@@ -271,9 +333,11 @@ class Predictor:
             evidence_sentence=texts.EVIDENCE[card.evidence],
             reasons=reasons,
             reasons_sentence=texts.REASONS if reasons else texts.NO_REASONS,
+            beside=() if outside else self._beside,
             imputed=tuple(name for name in self._inputs if np.isnan(columns[name][row])),
             warnings=(
-                *self._warnings(columns, row, outside, float(scores.percentile[row])),
+                *self._warnings(columns, row, outside),
+                *_unusual(float(scores.percentile[row])),
                 *([texts.UNUSED.format(names=", ".join(unused))] if unused else []),
             ),
             notice=self.notice,
@@ -301,14 +365,20 @@ class Predictor:
         }
 
     def _outside_eligibility(self, columns: Columns, row: int) -> list[str]:
-        outside = []
-        for name, (low, high) in self._bundle.card.eligibility.items():
-            value = columns[name][row]
-            if (low is not None and value < low) or (high is not None and value > high):
-                outside.append(name)
-        return outside
+        return [name for name, limits in self._bundle.card.eligibility.items() if _beyond(columns[name][row], limits)]
 
-    def _warnings(self, columns: Columns, row: int, outside: list[str], percentile: float) -> tuple[str, ...]:
+    def _flags(self, columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return what eligibility each record misses, and what of it is missing or outside the training range."""
+        none = np.zeros((next(iter(columns.values())).size, 0), dtype=bool)
+        outside = [_beyond(columns[name], limits) for name, limits in self._bundle.card.eligibility.items()]
+        others = [
+            flags
+            for name, entry in self._inputs.items()
+            for flags in (np.isnan(columns[name]), _beyond(columns[name], (entry.low, entry.high)))
+        ]
+        return np.column_stack([none, *outside]), np.column_stack([none, *others])
+
+    def _warnings(self, columns: Columns, row: int, outside: list[str]) -> tuple[str, ...]:
         card = self._bundle.card
         found: list[str] = []
         missing: list[str] = []
@@ -319,7 +389,7 @@ class Predictor:
             entry, value = card.variables[name], columns[name][row]
             if np.isnan(value):
                 missing.append(name)
-            elif entry.low is not None and entry.high is not None and not entry.low <= value <= entry.high:
+            elif _beyond(value, (entry.low, entry.high)):
                 unit = f" {entry.variable.unit}" if entry.variable.unit else ""
                 found.append(
                     texts.EXTRAPOLATION.format(label=entry.variable.term, low=entry.low, high=entry.high, unit=unit)
@@ -331,8 +401,6 @@ class Predictor:
                 sentences.append(sentence.format(labels=", ".join(terms)))
         if sentences:
             found.append(" ".join(sentences))
-        if percentile >= _UNUSUAL:
-            found.append(texts.UNUSUAL.format(percentile=percentile))
         return tuple(found)
 
     def _reasons(self, columns: Columns, row: int) -> tuple[Reason, ...]:
@@ -410,29 +478,37 @@ def _load_pyfunc(path: str) -> _PyfuncModel:
     return _PyfuncModel(load_predictor(Path(path)))
 
 
+def _beside(entry: CardBeside) -> Beside:
+    change = entry.difference
+    if entry.harmful:
+        change = Estimate(value=-change.value, low=-change.high, high=-change.low)
+    control, treated, benefit = (Interval(**part.model_dump()) for part in (entry.control, entry.treated, change))
+    return Beside(entry.title, control, treated, benefit)
+
+
 def _influential(bundle: Bundle) -> frozenset[str]:
     """Return the inputs that the answer depends on: the risk model's, and the effect model's where it is used."""
     # What a model sees shows in its contributions, whatever its form.
     empty = {name: np.empty(0) for name in bundle.card.variables}
     names = set(bundle.risk.contributions(empty, 0)[1])
     if bundle.card.evidence != "none":
-        names |= set(bundle.effect.contributions(empty, 0)[1])
+        names |= set(bundle.effect.variables)
     return frozenset(source for name in names for source in (DERIVED[name].sources if name in DERIVED else (name,)))
+
+
+def _beyond(values: Floats, limits: tuple[float | None, float | None]) -> NDArray[np.bool_]:
+    """Return which values lie below or above limits; a missing value does not."""
+    low, high = limits
+    return np.asarray((values < (-math.inf if low is None else low)) | (values > (math.inf if high is None else high)))
+
+
+def _unusual(percentile: float) -> tuple[str, ...]:
+    return (texts.UNUSUAL.format(percentile=percentile),) if percentile >= _UNUSUAL else ()
 
 
 def _around(family: Family, centre: Floats, half: Floats) -> Floats:
     """Return value, low and high on the outcome's scale from a half-width on the link scale, shape (3, n)."""
     return np.array([family.mean(centre), family.mean(centre - half), family.mean(centre + half)])
-
-
-def _spread(refits: Floats, drawn: Sequence[Floats]) -> Floats:
-    """Return the standard deviation that the model's uncertainty and a record's gaps make together, shape (n,).
-
-    Variances between refits, and between plausible values of what is missing, add up (Rubin, Multiple Imputation for
-    Nonresponse in Surveys, 1987, doi 10.1002/9780470316696), so that a gap never narrows an interval.
-    """
-    variance = refits.var(axis=0, ddof=1)
-    return np.asarray(np.sqrt(variance + np.var(drawn, axis=0, ddof=1) if drawn else variance))
 
 
 def _training_values(entry: CardVariable, place: int) -> Floats:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from il7ml import notebook, texts
 from il7ml.bundle import Bundle, Estimate
 from il7ml.config import RunConfig
 
@@ -80,6 +82,29 @@ class TrainingResult:
     example: dict[str, Any]
     notes: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """Return verdicts and figures for a notebook."""
+        figures = [
+            [name, f"{each.value:.4g}", f"{each.low:.4g} to {each.high:.4g}"]
+            for name, each in self.metrics.items()
+            if not math.isnan(each.value)
+        ]
+        verdicts = [
+            f"Heterogeneity of the effect: {self.evidence}. {self.evidence_reason}",
+            f"Sample size: {self.sample_size}",
+            f"Risk model: {self.selected}. {self.selection_reason}",
+            *(note for note in self.notes if note != texts.SIMULATED),
+        ]
+        return "".join(
+            (
+                notebook.paragraph(texts.SIMULATED if self.simulated else "", strong=True),
+                notebook.heading(f"{self.title}: {self.endpoint_title}"),
+                notebook.items(verdicts),
+                notebook.table(["Figure", "Estimate", f"{100 * self.config.validation.level:g} % interval"], figures),
+                notebook.paragraph(texts.INTENDED_USE),
+            )
+        )
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -89,3 +114,8 @@ class TrainedRun:
     model_name: str
     model_version: str
     result: TrainingResult
+
+    def _repr_html_(self) -> str:
+        """Return the result for a notebook, and where it is tracked."""
+        place = f"Run {self.run_id}, model {self.model_name} version {self.model_version}."
+        return f"{self.result._repr_html_()}{notebook.paragraph(place)}"

@@ -160,13 +160,19 @@ class Variable(Closed):
         factors = {self.unit: 1.0, **self.accepted_units}
         own = factors[declared or self.unit]
         values = values[np.isfinite(values)]
-        if values.size == 0 or np.mean((values * own >= low) & (values * own <= high)) > 0.5:
+        canonical = _times(values, own)
+        if values.size == 0 or np.mean((canonical >= low) & (canonical <= high)) > 0.5:
             return None
         for unit, factor in factors.items():
-            converted = values * factor
+            converted = _times(values, factor)
             if factor != own and np.mean((converted >= low) & (converted <= high)) > 0.5:
                 return unit
         return None
+
+
+def _times(values: np.ndarray[Any, np.dtype[np.float64]], factor: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+    with np.errstate(over="ignore"):  # infinity is implausible, too
+        return values * factor
 
 
 def parse_variables(raw: dict[str, Any], source: str) -> dict[str, Variable]:

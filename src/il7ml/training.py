@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,35 +13,52 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
-from il7ml import __version__, plots, texts
+from il7ml import __version__, texts
 from il7ml.assessment import EffectAssessment, RiskAssessment, assess_effect, assess_risk, sample_size_verdict
+from il7ml.assessment.explanations import ExplanationAssessment, assess_explanations
+from il7ml.assessment.risk import PROCEDURE
 from il7ml.assessment.size import SizeVerdict
-from il7ml.assessment.validation import audit_tables, group_tables, learning_tables, site_tables, validate_models
-from il7ml.bundle import FORMAT, Bundle, Card, CardVariable, EffectRefits, Refits
-from il7ml.config import RiskModelName, RunConfig, yaml_of
+from il7ml.assessment.validation import (
+    Validation,
+    audit_tables,
+    group_tables,
+    learning_tables,
+    site_tables,
+    validate_models,
+)
+from il7ml.bundle import FORMAT, Bundle, Card, CardBeside, CardVariable, Estimate, Refits
+from il7ml.config import RunConfig, yaml_of
 from il7ml.data.cohort import Cohort
 from il7ml.data.description import endpoint_counts, missing_by_arm, table_one
 from il7ml.data.loading import load_cohort
+from il7ml.data.study import load_study
 from il7ml.endpoints.outcome import Outcome, learning_outcome
+from il7ml.endpoints.proportions import exact_difference
 from il7ml.errors import InputError
-from il7ml.explanation import explain, importance
 from il7ml.family import FAMILIES
 from il7ml.features.columns import DERIVED, Columns, to_columns
 from il7ml.features.selection import select_variables
 from il7ml.models.catalog import FLEXIBLE, REFERENCE, Setting
-from il7ml.models.crossfit import OutOfFold, Sample, cross_validate, leave_one_site_out
-from il7ml.models.dr_learner import DRLearner
-from il7ml.models.final import FinalRisk, fit_final_effect, fit_final_risk, fit_whole
+from il7ml.models.crossfit import OutOfFold, cross_validate, leave_one_site_out
+from il7ml.models.device import check_device
+from il7ml.models.effect_model import EffectModel
+from il7ml.models.final import FinalRisk, fit_final_effect, fit_final_risk
 from il7ml.models.learning import losses_by_size
 from il7ml.models.reference import fit_reference
 from il7ml.models.resampled import resample
-from il7ml.parallel import Progress, available_cores, stream
+from il7ml.models.sample import Sample
+from il7ml.parallel import Progress, available_cores, executor, stream
+from il7ml.report.card import model_card
 from il7ml.report.training import training_report
 from il7ml.result import TrainedRun, TrainingResult
 from il7ml.schema import Variable
 from il7ml.state import State
+from il7ml.streaming import Whole, final_risk, is_streamed, learn_whole, over_all, read_whole, scratch_folder
 from il7ml.tracking import config_of_run, database_of, metric_items, open_run, resolve_uri, run_items
+
+Floats = NDArray[np.float64]
 
 #: Opens a progress display for a named step.
 Steps = Callable[[str], AbstractContextManager[Progress | None]]
@@ -60,6 +77,22 @@ class Prepared(NamedTuple):
     setting: Setting
     size: SizeVerdict
     notes: tuple[str, ...]
+    whole: Whole | None = None
+
+    @property
+    def everybody(self) -> Cohort:
+        """All patients; of those that are read part by part, `cohort` and `sample` hold some only."""
+        return self.cohort if self.whole is None else self.whole.everybody
+
+    @property
+    def events(self) -> int:
+        """Events of all patients."""
+        return (self.outcome if self.whole is None else self.whole.outcome).events
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything a model can depend on."""
+        return self.cohort.digest if self.whole is None else self.whole.digest
 
     @property
     def mark(self) -> str:
@@ -103,18 +136,36 @@ def train(
     if not isinstance(config, RunConfig):
         root = root or Path(config).parent
         config = RunConfig.from_file(config)
-    prepared = prepare(config, cohort)
     uri = resolve_uri(config.tracking.uri, root)
-    state = _state(prepared, uri)
+    with _reading(config, cohort, uri) as prepared:
+        return _train(prepared, uri, steps, root)
+
+
+@contextmanager
+def _reading(config: RunConfig, cohort: Cohort | None, uri: str) -> Iterator[Prepared]:
+    """Give a config's data; of a table that is read part by part they lie on disk as long as they are needed."""
+    study = None if cohort is not None else load_study(config.study)
+    if study is None or not is_streamed(config, study):
+        yield prepare(config, cohort)
+        return
+    check_device(config.device)
+    database = database_of(uri)
+    with scratch_folder(None if database is None else database.parent / "streamed") as scratch:
+        whole, sample = read_whole(study, config, scratch)
+        yield prepare(config, sample, whole)
+
+
+def _train(prepared: Prepared, uri: str, steps: Steps | None, root: Path | None) -> TrainedRun:
+    config, state = prepared.config, state_of(prepared, uri)
     study = prepared.cohort.study
     tags = {"study": study.name, "endpoint": config.endpoint, "data": "simulated" if study.simulated else "real"}
     if revision := _git_revision(root):
         tags["mlflow.source.git.commit"] = revision
     name = f"{study.name} {config.endpoint}{' (simulated)' if study.simulated else ''}"
-    with open_run(uri, config.tracking.experiment, name, tags, root=root) as run:
+    with executor(config.executor), open_run(uri, config.tracking.experiment, name, tags, root=root) as run:
         result = fit(prepared, steps, state)
         run.log(run_items(result, training_report(result)))
-        model = run.log_model(result.bundle, result.bundle.card.model_name, result.example)
+        model = run.log_model(result.bundle, result.bundle.card.model_name, result.example, model_card(result))
     if state is not None:
         state.clear()
     return TrainedRun(run.run_id, model.name, model.version, result)
@@ -155,15 +206,16 @@ def retrain(run: str, *, uri: str | None = None, steps: Steps | None = None, roo
     config = RunConfig.model_validate(yaml_of(record.config, f"config of run {run}"))
     if not config.study.exists() and root is not None and (root / config.study).exists():
         config = config.model_copy(update={"study": root / config.study})
-    cohort = load_cohort(config.study, course=False)
-    if cohort.digest != record.data_digest:
-        raise InputError(
-            f"the data of run {run} had another digest ({record.data_digest[:12]}, now {cohort.digest[:12]}): they "
-            "have changed since. Restore them, or train without --from-run."
-        )
     if uri is not None:
         config = config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": uri})})
-    again = train(config, cohort=cohort, steps=steps, root=root)
+    store = resolve_uri(config.tracking.uri, root)
+    with _reading(config, None, store) as prepared:
+        if prepared.digest != record.data_digest:
+            raise InputError(
+                f"the data of run {run} had another digest ({record.data_digest[:12]}, now {prepared.digest[:12]}): "
+                "they have changed since. Restore them, or train without --from-run."
+            )
+        again = _train(prepared, store, steps, root)
     now = {item.name: item.value for item in metric_items(again.result.metrics)}
     differing = {
         name: (record.metrics.get(name, float("nan")), now.get(name, float("nan")))
@@ -173,24 +225,29 @@ def retrain(run: str, *, uri: str | None = None, steps: Steps | None = None, roo
     return Repetition(again, differing)
 
 
-def _state(prepared: Prepared, uri: str) -> State | None:
-    """Return where finished tasks are kept until the run is complete: beside a local store, apart for each config."""
-    database = database_of(uri)
-    if database is None:
-        return None
+def training_key(prepared: Prepared) -> str:
+    """Return what tells a training's result from others: version, data and settings."""
     settings = prepared.config.model_dump_json(exclude={"tracking", "study"})
-    key = hashlib.sha256(f"{__version__}\n{prepared.cohort.digest}\n{settings}".encode()).hexdigest()[:16]
-    return State(database.parent / "state" / key)
+    return hashlib.sha256(f"{__version__}\n{prepared.digest}\n{settings}".encode()).hexdigest()[:16]
 
 
-def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
+def state_of(prepared: Prepared, uri: str) -> State | None:
+    """Return where finished tasks are kept until the run is complete: beside a local store, apart for each training."""
+    database = database_of(uri)
+    return None if database is None else State(database.parent / "state" / training_key(prepared))
+
+
+def prepare(config: RunConfig, cohort: Cohort | None = None, whole: Whole | None = None) -> Prepared:
     """Read the study, pick features and outcome, and settle which models can take part.
+
+    Of a study that is read part by part, `cohort` is a sample of the patients and `whole` stands for all.
 
     Raises
     ------
     InputError
         For anything wrong with study, tables, endpoint or features.
     """
+    check_device(config.device)
     cohort = cohort if cohort is not None else load_cohort(config.study, course=False)
     variables = select_variables(cohort.study, config.features)
     for name, variable in variables.items():
@@ -199,10 +256,15 @@ def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
                 f"variable {name!r}: expected finite limits under 'possible', without which no value is impossible. "
                 "Set both in the study file."
             )
-    outcome = learning_outcome(cohort, config.endpoint)
+    outcome = learning_outcome(cohort, config.endpoint) if whole is None else whole.sample_outcome
     _check_enough(cohort, outcome)
+    for name in config.beside:
+        if cohort.study.endpoint(name).kind != "binary":
+            raise InputError(f"beside: expected yes-or-no endpoints, {name!r} is another kind. Leave it out.")
     lymphocytes = next((name for name in _LYMPHOCYTES if name in variables), None)
     notes = [texts.SIMULATED] if cohort.study.simulated else []
+    if whole is not None:
+        notes.append(whole.note)
     if lymphocytes is None and "lymphocyte" in config.models:
         config = config.model_copy(update={"models": tuple(name for name in config.models if name != "lymphocyte")})
         notes.append("No lymphocyte count among the features, so the candidate 'lymphocyte' takes no part.")
@@ -219,8 +281,12 @@ def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
         weight=outcome.weight,
         exposure=outcome.exposure,
     )
-    setting = Setting(outcome.kind, variables, lymphocytes, outcome.harmful, config.tuning)
-    size = sample_size_verdict(setting, sample, to_columns(sample.X, variables))
+    modifiers = tuple(name for name in cohort.study.modifiers if name in variables)
+    setting = Setting(
+        outcome.kind, variables, lymphocytes, outcome.harmful, config.tuning, modifiers=modifiers, device=config.device
+    )
+    everybody = sample if whole is None else sample._replace(y=whole.outcome.y, weight=whole.outcome.weight)
+    size = sample_size_verdict(setting, everybody, to_columns(sample.X, variables))
     if size.far_too_small and not config.acknowledge_small_sample:
         kept = tuple(name for name in config.models if name not in FLEXIBLE)
         if left := [name for name in config.models if name in FLEXIBLE]:
@@ -229,7 +295,7 @@ def prepare(config: RunConfig, cohort: Cohort | None = None) -> Prepared:
                 f"Sample size {size.text[:-1]}, so {', '.join(left)} took no part; to compare all the same, set "
                 "acknowledge_small_sample: true."
             )
-    return Prepared(config, cohort, outcome, sample, setting, size, tuple(notes))
+    return Prepared(config, cohort, outcome, sample, setting, size, tuple(notes), whole)
 
 
 def _check_enough(cohort: Cohort, outcome: Outcome) -> None:
@@ -248,33 +314,129 @@ def _check_enough(cohort: Cohort, outcome: Outcome) -> None:
 def fit(prepared: Prepared, steps: Steps | None = None, state: State | None = None) -> TrainingResult:
     """Run the whole training in memory and return what it found; nothing is written but finished tasks to `state`."""
     config, sample, setting = prepared.config, prepared.sample, prepared.setting
-    if state is not None:
+    if state is not None and config.executor.kind == "local":  # a cluster's machines need not see the folder
         setting = setting._replace(state=state.folder / "tuning")
     steps = steps or (lambda label: nullcontext())
     workers = config.workers or available_cores()
     columns = prepared.columns
+    whole, found = prepared.whole, None
+    if whole is not None:
+        with steps("all patients") as progress:
+            found = learn_whole(whole, setting, config, threads=workers, state=state, progress=progress)
     with steps("cross-validation") as progress:
+        effect_repeats = min(config.effect.repeats, config.validation.repeats)
         out_of_fold = cross_validate(
             sample,
             setting,
-            models=config.models,
+            models=config.models if found is None else (),
             learners=config.effect.learners,
             folds=config.validation.folds,
-            repeats=config.validation.repeats,
-            effect_repeats=min(config.effect.repeats, config.validation.repeats),
+            repeats=config.validation.repeats if found is None else effect_repeats,
+            effect_repeats=effect_repeats,
+            choose=found is None,
             seed=config.seed,
             workers=workers,
             progress=progress,
             state=None if state is None else state.part("cross-validation"),
         )
     title = f"{prepared.outcome.title}{prepared.mark}"
-    risk = assess_risk(sample, out_of_fold, setting, config, title)
+    if whole is not None and found is not None:
+        out_of_fold = found.out_of_fold._replace(effects=out_of_fold.effects)
+        risk = assess_risk(sample, out_of_fold, setting, config, title, found.selection)
+        risk = over_all(risk, found, whole)
+        validation = Validation({name: {} for name in (*config.models, PROCEDURE)}, {})
+    else:
+        risk = assess_risk(sample, out_of_fold, setting, config, title)
+        validation = _validation(prepared, risk, out_of_fold, steps, state)
+    further, warnings, by_site = _further_validation(prepared, out_of_fold, workers)
+    if by_site is not None:
+        validation.tables["risk_choices"]["sites_left_out"] = list(by_site.values())
+    hypotheses = prepared.cohort.study.larger_benefit
+    averages = None if found is None else (found.adjusted, found.unadjusted)
+    effect = assess_effect(sample, columns, out_of_fold, setting, risk.selected, config, title, hypotheses, averages)
+    with steps("final models") as progress:
+        if whole is not None and found is not None:
+            final, linear = final_risk(whole, found, risk.selected, setting)
+        else:
+            final = fit_final_risk(
+                risk.selected,
+                sample,
+                setting,
+                effect.scores,
+                refits=config.refits,
+                seed=stream(config.seed, "refits"),
+                workers=workers,
+                progress=progress,
+            )
+            linear = final.fitted.linear_predictor(columns, sample.y.size)
+    shortfall = _shortfall(setting, linear, final, effect)
+    learner = fit_final_effect(
+        sample, setting, int(stream(config.seed, "final effect").generate_state(1)[0]), config.refits
+    )
+    bundle = _bundle(
+        prepared, columns, risk, effect, final, learner, np.random.default_rng(stream(config.seed, "reference"))
+    )
+    explained = _explanations(prepared, risk, final, learner, effect, workers)
+    tables = {
+        "table_one": table_one(prepared.cohort),
+        "missing_data": missing_by_arm(prepared.cohort),
+        "endpoints": endpoint_counts(prepared.everybody),
+        "flow": pd.DataFrame([prepared.everybody.flow._asdict()]),
+        **risk.tables,
+        **validation.tables,
+        **further,
+        **effect.tables,
+        **({"sample_size": prepared.size.table} if len(prepared.size.table) else {}),
+        **explained.tables,
+    }
+    study = prepared.cohort.study
+    return TrainingResult(
+        config=config,
+        study=study.name,
+        title=study.title,
+        simulated=study.simulated,
+        endpoint=config.endpoint,
+        endpoint_title=prepared.outcome.title,
+        estimand=prepared.outcome.estimand,
+        kind=setting.outcome,
+        data_digest=prepared.digest,
+        counts={
+            "n": len(prepared.everybody),
+            "n_control": prepared.everybody.flow.control,
+            "n_treated": prepared.everybody.flow.treated,
+            "events": prepared.events,
+            "features": len(setting.variables),
+        },
+        selected=risk.selected,
+        selection_reason=risk.reason,
+        evidence=effect.verdict.level,
+        evidence_reason=effect.verdict.reason,
+        sample_size=prepared.size.text,
+        metrics={**risk.metrics, **validation.corrected[PROCEDURE], **effect.metrics},
+        candidates=tuple(
+            replace(each, metrics={**each.metrics, **validation.corrected[each.name]}) for each in risk.candidates
+        ),
+        tables=tables,
+        figures={**risk.figures, **effect.figures, **explained.figures},
+        bundle=bundle,
+        example=_synthetic_patient(bundle.card),
+        notes=(*prepared.notes, *warnings, *shortfall, *explained.warnings),
+    )
+
+
+def _validation(
+    prepared: Prepared, risk: RiskAssessment, out_of_fold: OutOfFold, steps: Steps, state: State | None
+) -> Validation:
+    """Return corrected figures and instability from bootstrap refits, and the learning curve."""
+    config, sample, setting = prepared.config, prepared.sample, prepared.setting
+    workers = config.workers or available_cores()
     with steps("bootstrap") as progress:
         resampled = resample(
             sample,
             setting,
             models=config.models,
             bootstrap=config.validation.refits,
+            choose=True,
             seed=stream(config.seed, "resampling"),
             workers=workers,
             progress=progress,
@@ -293,92 +455,29 @@ def fit(prepared: Prepared, steps: Steps | None = None, state: State | None = No
             progress=progress,
             state=None if state is None else state.part("learning curve"),
         )
-    learning = learning_tables(by_size, studied, config.validation.level)
     validation = validate_models(sample, out_of_fold, resampled, setting, risk.selected, config)
-    further, warnings = _further_validation(prepared, out_of_fold, risk.selected, workers)
-    modifiers = prepared.cohort.study.modifiers
-    effect = assess_effect(sample, columns, out_of_fold, setting, risk.selected, modifiers, config, title)
-    with steps("final models") as progress:
-        final = fit_final_risk(
-            risk.selected,
-            sample,
-            setting,
-            effect.scores,
-            refits=config.refits,
-            seed=stream(config.seed, "refits"),
-            workers=workers,
-            progress=progress,
-        )
-    shortfall = _shortfall(prepared, columns, final, effect)
-    learner = fit_final_effect(
-        sample, setting, effect.scores, config.refits, np.random.default_rng(stream(config.seed, "final effect"))
-    )
-    bundle = _bundle(
-        prepared, columns, risk, effect, final, learner, np.random.default_rng(stream(config.seed, "reference"))
-    )
-    explained, pictures = _explanations(prepared, columns, risk, final, learner, effect)
-    tables = {
-        "table_one": table_one(prepared.cohort),
-        "missing_data": missing_by_arm(prepared.cohort),
-        "endpoints": endpoint_counts(prepared.cohort),
-        "flow": pd.DataFrame([prepared.cohort.flow._asdict()]),
-        **risk.tables,
-        **validation.tables,
-        **learning,
-        **further,
-        **effect.tables,
-        **({"sample_size": prepared.size.table} if len(prepared.size.table) else {}),
-        **explained,
-    }
-    study = prepared.cohort.study
-    return TrainingResult(
-        config=config,
-        study=study.name,
-        title=study.title,
-        simulated=study.simulated,
-        endpoint=config.endpoint,
-        endpoint_title=prepared.outcome.title,
-        estimand=prepared.outcome.estimand,
-        kind=setting.outcome,
-        data_digest=prepared.cohort.digest,
-        counts={
-            "n": len(prepared.cohort),
-            "n_control": prepared.cohort.flow.control,
-            "n_treated": prepared.cohort.flow.treated,
-            "events": prepared.outcome.events,
-            "features": len(setting.variables),
-        },
-        selected=risk.selected,
-        selection_reason=risk.reason,
-        evidence=effect.verdict.level,
-        evidence_reason=effect.verdict.reason,
-        sample_size=prepared.size.text,
-        metrics={**risk.metrics, **validation.corrected[risk.selected], **effect.metrics},
-        candidates=tuple(
-            replace(each, metrics={**each.metrics, **validation.corrected[each.name]}) for each in risk.candidates
-        ),
-        tables=tables,
-        figures={**risk.figures, **effect.figures, **pictures},
-        bundle=bundle,
-        example=_synthetic_patient(bundle.card),
-        notes=(*prepared.notes, *warnings, *shortfall),
-    )
+    curve = learning_tables(by_size, studied, config.validation.level)
+    choices = risk.tables["risk_choices"].assign(bootstrap=list(resampled.choices().values()))
+    return validation._replace(tables={**validation.tables, **curve, "risk_choices": choices})
 
 
 def _further_validation(
-    prepared: Prepared, out_of_fold: OutOfFold, selected: RiskModelName, workers: int
-) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Return tables by group and by site left out and the audits, and what they warn of."""
+    prepared: Prepared, out_of_fold: OutOfFold, workers: int
+) -> tuple[dict[str, pd.DataFrame], list[str], dict[str, float] | None]:
+    """Return tables by group and by site left out and the audits, what they warn of, and what the other sites chose."""
     sample, setting, cohort = prepared.sample, prepared.setting, prepared.cohort
-    level = prepared.config.validation.level
-    tables = group_tables(sample, out_of_fold.factual(selected, sample.treatment), cohort, setting, level)
+    config, choices = prepared.config, None
+    level = config.validation.level
+    tables = group_tables(sample, out_of_fold.chosen(sample.treatment), cohort, setting, level)
     names = [name for name in setting.variables if name in sample.X]
     known = {name: cohort.variables[name].known for name in names}
     audits, warnings = audit_tables(sample, sample.X[names], known, setting)
-    if cohort.site is not None and _sites_can_be_left_out(sample, cohort.site, setting):
-        predicted = leave_one_site_out(sample, setting, cohort.site, model=selected, workers=workers)
-        tables |= site_tables(sample, predicted, cohort.site, setting, level)
-    return {**tables, **audits}, warnings
+    if prepared.whole is None and cohort.site is not None and _sites_can_be_left_out(sample, cohort.site, setting):
+        seed = stream(config.seed, "sites left out")
+        left_out = leave_one_site_out(sample, setting, cohort.site, models=config.models, seed=seed, workers=workers)
+        tables |= site_tables(sample, left_out.predicted, cohort.site, setting, level)
+        choices = left_out.choices
+    return {**tables, **audits}, warnings, choices
 
 
 def _sites_can_be_left_out(sample: Sample, site: NDArray[np.object_], setting: Setting) -> bool:
@@ -394,10 +493,9 @@ def _sites_can_be_left_out(sample: Sample, site: NDArray[np.object_], setting: S
     return True
 
 
-def _shortfall(prepared: Prepared, columns: Columns, final: FinalRisk, effect: EffectAssessment) -> tuple[str, ...]:
+def _shortfall(setting: Setting, linear: Floats, final: FinalRisk, effect: EffectAssessment) -> tuple[str, ...]:
     """Say so where predictions cannot carry the whole average effect, since risks and rates end at 0."""
-    family = FAMILIES[prepared.setting.outcome]
-    linear = final.fitted.linear_predictor(columns, prepared.sample.y.size)
+    family = FAMILIES[setting.outcome]
     carried = float((family.mean(linear + final.theta) - family.mean(linear)).mean())
     if abs(carried - effect.average.value) <= 1e-6 * max(1.0, abs(carried)):
         return ()
@@ -409,36 +507,31 @@ def _shortfall(prepared: Prepared, columns: Columns, final: FinalRisk, effect: E
 
 def _explanations(
     prepared: Prepared,
-    columns: Columns,
     risk: RiskAssessment,
     final: FinalRisk,
-    learner: DRLearner,
+    learner: EffectModel,
     effect: EffectAssessment,
-) -> tuple[dict[str, pd.DataFrame], dict[str, bytes]]:
-    family, variables = FAMILIES[prepared.setting.outcome], prepared.setting.variables
-    scale = {"binary": "log odds", "count": "log rate", "continuous": prepared.outcome.unit or "outcome's unit"}
-    n, rows = prepared.sample.y.size, prepared.config.explain_rows
-    unsure = texts.EXPLORATORY_EFFECT if effect.verdict.level == "none" else ""
+    workers: int,
+) -> ExplanationAssessment:
+    config, sample, setting = prepared.config, prepared.sample, prepared.setting
     # An event rate has nothing to explain; the regression that did not beat it is shown as what it is.
-    model, note = final.fitted, ""
     if risk.selected == "prevalence":
-        model = fit_whole("logistic", prepared.sample, prepared.setting).fitted_
-        note = texts.EXPLORATORY_RISK
-    parts = {
-        "risk": explain(model, columns, n, scale[family.kind], note=note, rows=rows),
-        "effect": explain(learner.fitted_, columns, n, f"difference in {family.measure}", note=unsure, rows=rows),
-    }
-    heads = {
-        "risk": f"What moves the predicted {family.measure}",
-        "effect": "What moves the estimated individual effect",
-    }
-    tables, figures = {}, {}
-    for name, explanation in parts.items():
-        table, head = importance(explanation, variables), f"{heads[name]}{prepared.mark}"
-        tables[f"shap_{name}"] = table
-        figures[f"shap_{name}_bar"] = plots.to_png(plots.importance_figure(table, head))
-        figures[f"shap_{name}_beeswarm"] = plots.to_png(plots.beeswarm_figure(explanation, table, head))
-    return tables, figures
+        seed = stream(config.seed, "explained refits")
+        final = fit_final_risk(
+            REFERENCE, sample, setting, effect.scores, refits=config.refits, seed=seed, workers=workers
+        )
+    return assess_explanations(
+        prepared.columns,
+        setting,
+        final,
+        learner,
+        config,
+        unit=prepared.outcome.unit,
+        average=effect.average.value,
+        exploratory_risk=risk.selected == "prevalence",
+        exploratory_effect=effect.verdict.level == "none",
+        mark=prepared.mark,
+    )
 
 
 def _bundle(
@@ -447,12 +540,13 @@ def _bundle(
     risk: RiskAssessment,
     effect: EffectAssessment,
     final: FinalRisk,
-    learner: DRLearner,
+    learner: EffectModel,
     rng: np.random.Generator,
 ) -> Bundle:
     config, cohort, outcome = prepared.config, prepared.cohort, prepared.outcome
     study, setting = cohort.study, prepared.setting
     reference = fit_reference(columns, setting.variables, len(cohort), rng)
+    everybody = columns if prepared.whole is None else prepared.whole.patients.columns
     eligibility = {name: limits for name, limits in study.eligibility.items() if name in setting.variables}
     # Without the former the scope cannot be checked; the latter decide the answer where the effect is individual.
     required = {*eligibility, *(study.modifiers if effect.verdict.level != "none" else ())}
@@ -472,9 +566,9 @@ def _bundle(
         unit=outcome.unit,
         control_label=cohort.control_label,
         treated_label=cohort.treated_label,
-        n=len(cohort),
-        n_treated=cohort.flow.treated,
-        events=outcome.events,
+        n=len(prepared.everybody),
+        n_treated=prepared.everybody.flow.treated,
+        events=prepared.events,
         risk_model=risk.selected,
         evidence=effect.verdict.level,
         evidence_sentence=texts.EVIDENCE[effect.verdict.level],
@@ -482,13 +576,14 @@ def _bundle(
         average_effect=effect.average,
         validation=risk.metrics,
         variables={
-            name: _card_variable(variable, columns[name], name in required)
+            name: _card_variable(variable, everybody[name], name in required)
             for name, variable in setting.variables.items()
         },
         eligibility=eligibility,
+        beside=tuple(_beside(prepared.everybody, name, config.validation.level) for name in config.beside),
         distance_quantiles=reference.quantiles,
         level=config.validation.level,
-        data_digest=cohort.digest,
+        data_digest=prepared.digest,
         seed=config.seed,
     )
     return Bundle(
@@ -496,7 +591,6 @@ def _bundle(
         risk=final.fitted,
         refits=Refits(final.refits, final.refit_theta),
         effect=learner.fitted_,
-        effect_refits=EffectRefits(learner.refit_coefficients_, learner.refit_intercepts_),
         reference=reference.design,
         precision=reference.precision,
     )
@@ -511,6 +605,25 @@ def _card_variable(variable: Variable, values: np.ndarray[Any, np.dtype[np.float
     levels = max(len(variable.levels), 2)
     shares = np.bincount(known.astype(int), minlength=levels) / known.size
     return CardVariable(variable=variable, required=required, shares=tuple(float(share) for share in shares.round(3)))
+
+
+def _beside(cohort: Cohort, endpoint: str, level: float) -> CardBeside:
+    """Return the arms' risks with Wilson's intervals, and their difference with Newcombe's."""
+    spec, value = cohort.study.endpoint(endpoint), cohort.outcomes[endpoint].value
+    difference = exact_difference(value, cohort.treatment, endpoint=endpoint, level=level)
+    risks = []
+    for arm in (0, 1):
+        known = value[(cohort.treatment == arm) & ~np.isnan(value)]
+        limits = binomtest(int(known.sum()), known.size).proportion_ci(level, method="wilson")
+        risks.append(Estimate(value=float(known.mean()), low=float(limits.low), high=float(limits.high)))
+    return CardBeside(
+        endpoint=endpoint,
+        title=spec.title,
+        harmful=spec.harmful,
+        control=risks[0],
+        treated=risks[1],
+        difference=Estimate(value=difference.estimate, low=difference.low, high=difference.high),
+    )
 
 
 def _rounded(value: float, towards: Callable[[float], float]) -> float:

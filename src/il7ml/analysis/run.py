@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from il7ml.analysis.course import compare_course
 from il7ml.analysis.findings import Covariates, Findings, Task, headline
@@ -22,7 +21,7 @@ from il7ml.config import RunConfig
 from il7ml.data.cohort import Cohort
 from il7ml.data.description import missing_by_arm, table_one
 from il7ml.data.loading import load_cohort
-from il7ml.data.tables import write_table
+from il7ml.data.tables import write_files
 from il7ml.endpoints.result import to_frame
 from il7ml.errors import InputError
 from il7ml.parallel import Progress, stream
@@ -215,18 +214,17 @@ def _make(out: Path) -> None:
 
 
 def _write(result: TrialResult, page: str, out: Path) -> None:
-    """Write the tables, figures and report, `endpoints.csv` last."""
-    frames: Mapping[str, pd.DataFrame] = {
+    """Write the tables, figures and report, all or none."""
+    frames = {
         **result.tables,
         "headline": result.headline,
         **({"subgroups": result.subgroups} if len(result.subgroups) else {}),
     }
-    try:
-        for name, frame in frames.items():
-            write_table(frame, out / f"{name}.csv")
-        for name, picture in result.figures.items():
-            (out / f"{name}.png").write_bytes(picture)
-        (out / "report.html").write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be written: {error.strerror}. Choose another folder.") from None
-    write_table(result.table, out / "endpoints.csv")
+    write_files(
+        {
+            **{out / f"{name}.csv": frame for name, frame in frames.items()},
+            **{out / f"{name}.png": picture for name, picture in result.figures.items()},
+            out / "report.html": page,
+            out / "endpoints.csv": result.table,
+        }
+    )
