@@ -101,6 +101,7 @@ def judge(world: str, n: int, seed: int) -> dict[str, Any]:
             refits=refits,
             counts=resampled.counts,
             out_of_fold=predicted,
+            chosen_refits=resampled.refits(model_name or chosen, trial.treatment),
             bootstrap=BOOTSTRAP,
             rng=rng,
         ).set_index("metric")

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit, logit
 from scipy.stats import norm
@@ -111,6 +112,23 @@ def test_refits_that_agree_add_nothing_to_the_interval_and_others_their_spread(v
     for limit in ("low", "high"):
         expected = estimate + stretch * (plain.loc["auroc", limit] - estimate)
         assert table.loc["auroc", limit] == pytest.approx(expected, abs=0.004)
+
+
+def test_the_interval_is_that_of_the_chosen_model_and_the_other_figures_of_the_procedure(validated):
+    y, arrays = validated
+    wavering = {**arrays, "refits": np.where(np.arange(20)[:, None] % 2, 0.5, arrays["refits"])}
+    own, procedure = table_of(y, arrays), table_of(y, wavering, chosen_refits=arrays["refits"])
+    interval = ["estimate", "low", "high"]
+    pd.testing.assert_frame_equal(procedure[interval], own[interval])
+    corrected = ["harrell", "harrell_low", "harrell_high", "out_of_bag"]
+    pd.testing.assert_frame_equal(procedure[corrected], table_of(y, wavering)[corrected])
+    assert (table_of(y, wavering).loc["auroc", "low"]) < own.loc["auroc", "low"]
+
+
+def test_a_single_refit_of_the_chosen_model_is_refused(validated):
+    y, arrays = validated
+    with pytest.raises(InputError, match="chosen_refits: expected at least two"):
+        table_of(y, arrays, chosen_refits=arrays["refits"][:1])
 
 
 def test_limits_stay_where_the_metric_can_be():

@@ -58,7 +58,7 @@ def validate_models(
     """Correct figures for having seen their patients, and show how stable the delivered model is.
 
     Folds and bootstrap samples choose their model anew, so that the procedure's figures and its instability hold what
-    the choice adds.
+    the choice adds. The intervals are for the performance of the model that was chosen.
 
     Parameters
     ----------
@@ -86,6 +86,7 @@ def validate_models(
             refits=refits[name],
             counts=resampled.counts,
             out_of_fold=predicted,
+            chosen_refits=refits[selected] if name == PROCEDURE else None,
             weight=sample.weight,
             exposure=sample.exposure,
             bootstrap=config.validation.bootstrap,

@@ -46,6 +46,7 @@ def corrected_metrics(
     refits: ArrayLike,
     counts: ArrayLike,
     out_of_fold: ArrayLike,
+    chosen_refits: ArrayLike | None = None,
     weight: ArrayLike | None = None,
     exposure: ArrayLike | None = None,
     bootstrap: int = 1000,
@@ -73,6 +74,9 @@ def corrected_metrics(
         How often each patient is in each bootstrap sample.
     out_of_fold : array-like of shape (repeats, n)
         Predictions by models fitted without the patient's fold.
+    chosen_refits : array-like of shape (b, n), optional
+        Where `refits` choose among models anew: refits of the one that was chosen. The interval is for that model's
+        performance, so r is theirs; those of `refits` also spread by which model others would have got.
     weight, exposure : array-like of shape (n,), optional
         As in `risk_metrics`.
     bootstrap : int
@@ -123,6 +127,9 @@ def corrected_metrics(
             "Pass the bootstrap samples that the refits were fitted to."
         )
     of_all = _on(_metrics(kind, outcome, whole), outcome.weight)
+    alike = models if chosen_refits is None else as_repeats(chosen_refits, n, "chosen_refits", kind)
+    if len(alike) < 2:
+        raise InputError("chosen_refits: expected at least two, got one. Pass those of all bootstrap samples.")
     measured = [_metrics(kind, outcome, model) for model in models]
     test = np.array([_on(metrics, outcome.weight) for metrics in measured])
     pairs = list(zip(measured, drawn, strict=True))
@@ -131,7 +138,8 @@ def corrected_metrics(
     left_out = [(metrics, outcome.weight * (times == 0)) for metrics, times in pairs]
     out_of_bag = _mean(np.array([_on(metrics, weights) for metrics, weights in left_out if weights.any()]))
     optimism = _mean(bag - test)
-    estimate, low, high = _cross_validated(kind, outcome, folded, test, bootstrap, level, rng)
+    learned = _spread(np.array([_on(_metrics(kind, outcome, model), outcome.weight) for model in alike]))
+    estimate, low, high = _cross_validated(kind, outcome, folded, learned, bootstrap, level, rng)
     harrell_low, harrell_high = percentile_interval(bag, level) - optimism
     return pd.DataFrame(
         {
@@ -180,7 +188,13 @@ def point_632_plus(apparent: ArrayLike, out_of_bag: ArrayLike, uninformed: Array
 
 
 def _cross_validated(
-    kind: Kind, outcome: Outcome, folded: Floats, test: Floats, bootstrap: int, level: float, rng: np.random.Generator
+    kind: Kind,
+    outcome: Outcome,
+    folded: Floats,
+    learned: Floats,
+    bootstrap: int,
+    level: float,
+    rng: np.random.Generator,
 ) -> tuple[Floats, Floats, Floats]:
     """Return the mean over repeats with its stretched limits, each of shape (metrics,)."""
     repeats = [_metrics(kind, outcome, predicted) for predicted in folded]
@@ -191,7 +205,7 @@ def _cross_validated(
     estimate = average(outcome.weight[None])[0]
     blocks = resampling_counts(outcome.y.size, bootstrap, rng)
     judged = np.vstack([average(times * outcome.weight) for times in blocks])
-    stretch = _stretch(_spread(judged), _spread(test))
+    stretch = _stretch(_spread(judged), learned)
     low, high = estimate + stretch * (percentile_interval(judged, level) - estimate)
     bounds = np.array([_RANGES.get(name, (-np.inf, np.inf)) for name in NAMES[kind]]).T
     return estimate, np.clip(low, *bounds), np.clip(high, *bounds)
