@@ -65,9 +65,10 @@ COUNT = "log_lymphocyte_count"
 MODIFIERS = {"blind": (), "prespecified": (COUNT, "antiviral")}
 #: Repeats of the effect learner behind the verdict's slope, as a training's default.
 SLOPE_REPEATS = 5
-#: The verdict is given where one effect fits all, so that it is an error. Elsewhere its slope would be computed in
-#: many trials and cost a hundred times as much as all else.
+#: The verdict is given where one effect fits all, so that it is an error, and where patients are few. Elsewhere its slope
+#: would cost most of the time.
 ONE_EFFECT = ("constant", "odds_ratio", "none")
+_VERDICT_TO = 200
 
 POPULATIONS = WORLDS | {
     "odds_ratio_10%": replace(WORLDS["odds_ratio"], base=0.08),
@@ -104,13 +105,17 @@ def judge_trial(world: str, n: int, seed: int) -> dict[str, Any]:
         row |= {f"{null}_{how}": test.p_value for null, test in tests.items()}
         smallest = tests["odds_ratio"].modifiers[["p_value", "p_holm"]].min()
         p_values = (tests["odds_ratio"].p_value, float(smallest["p_holm"]), float(smallest["p_value"]))
-        level = judge(*p_values, slope_low=np.inf).level if world.startswith(ONE_EFFECT) else ""
+        level = judge(*p_values, slope_low=np.inf).level if _judged(world, n) else ""
         if level == "credible":
             # Only now the slope decides, which the modifiers do not change.
             slope_low = _slope_low(sample, setting, scores.effect, seed) if slope_low is None else slope_low
             level = judge(*p_values, slope_low=slope_low).level
         row[f"verdict_{how}"] = level
     return row
+
+
+def _judged(world: str, n: int) -> bool:
+    return world.startswith(ONE_EFFECT) and n <= _VERDICT_TO
 
 
 def _slope_low(sample: Sample, setting: Setting, scores: Floats, seed: int) -> float:
@@ -164,7 +169,7 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
             len(part),
             *(_share(part[f"verdict_{how}"] == level) for level in ("none", "suggestive", "credible")),
         ]
-        for (world, n), part in rows[rows["world"].str.startswith(ONE_EFFECT)].groupby(["world", "n"], sort=False)
+        for (world, n), part in rows[list(map(_judged, rows["world"], rows["n"]))].groupby(["world", "n"], sort=False)
         for how in MODIFIERS
     ]
     return pd.DataFrame(lines, columns=["world", "n", "modifiers", "trials", "none", "suggestive", "credible"])
@@ -190,7 +195,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = collect(options.worlds, options.n, options.seeds)
     print(as_markdown(rejections(rows)))
-    if rows["world"].str.startswith(ONE_EFFECT).any():
+    if any(map(_judged, rows["world"], rows["n"])):
         print("", as_markdown(verdicts(rows)), sep="\n")
 
 

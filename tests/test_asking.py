@@ -2,6 +2,7 @@ import io
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -114,13 +115,21 @@ def test_the_prediction_alone_goes_to_standard_output(tmp_path, monkeypatch, cap
 
 # On a terminal.
 
+_AS_AT_A_TERMINAL = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from il7ml.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 @pytest.fixture
 def terminal(tmp_path):
     """Start `il7ml predict` on a pseudo-terminal without any input; yields the process and the terminal's other end."""
     save_bundle(make().bundle, tmp_path / "bundle")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "il7ml", "predict", "--model", str(tmp_path / "bundle")]
+    # Tests that run in the background ignore Ctrl-C, and so would what they start.
+    command = [sys.executable, "-c", _AS_AT_A_TERMINAL, "predict", "--model", str(tmp_path / "bundle")]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
         try:
@@ -133,7 +142,7 @@ def terminal(tmp_path):
 def read_until(terminal, text):
     end, seen = time.monotonic() + 30, ""
     while text not in seen:
-        assert time.monotonic() < end, seen
+        assert select.select([terminal], [], [], max(end - time.monotonic(), 0))[0], seen
         try:
             seen += os.read(terminal, 4096).decode().replace("\r\n", "\n")
         except OSError:  # the process has gone, and with it the terminal
