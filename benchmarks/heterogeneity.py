@@ -65,7 +65,7 @@ COUNT = "log_lymphocyte_count"
 MODIFIERS = {"blind": (), "prespecified": (COUNT, "antiviral")}
 #: Repeats of the effect learner behind the verdict's slope, as a training's default.
 SLOPE_REPEATS = 5
-#: The verdict is given where one effect fits all, so that it is an error, and where patients are few. Elsewhere its slope
+#: The verdict is given where one effect fits all (so that it is an error) and patients are few. Elsewhere its slope
 #: would cost most of the time.
 ONE_EFFECT = ("constant", "odds_ratio", "none")
 _VERDICT_TO = 200
