@@ -28,10 +28,13 @@ LAYERS = 6
 #: Equally likely prior standard deviations of a layer, in log odds: patients one standard deviation apart differ in
 #: their odds ratio by a factor of 1.16, 1.35, 1.65 or 2.2.
 SPREADS = (0.15, 0.30, 0.50, 0.80)
+#: The same of the remainder. The smallest is larger than a layer's: with many patients the likelihood, which knows only
+#: what the remainder's features can follow, always takes the smallest.
+REMAINDER_SPREADS = (0.20, 0.30, 0.42, 0.67)
 _SWEEPS = 50
 _TOLERANCE = 1e-5
-# Power of the likelihood when the remainder's spread is judged: scores are not normal, and heterogeneity that is
-# confined to few patients looks small to it (tempered posterior: Grünwald, ALT 2012, doi 10.1007/978-3-642-34106-9_16).
+# Power of the remainder's likelihood: scores are not normal, and heterogeneity that is confined to few patients looks
+# small to it (tempered posterior: Grünwald, ALT 2012, doi 10.1007/978-3-642-34106-9_16).
 _TEMPER = 0.25
 # Variance below which a block of features counts as constant.
 _CONSTANT = 1e-12
@@ -306,7 +309,7 @@ def fit_posterior(sums: ScoreSums, shapes: Shapes, unit: float) -> ScorePosterio
         if (total - before) @ gram @ (total - before) <= _TOLERANCE**2 * sums.square:
             break
     links = basis.turned(sums.gram[m:, :m] + basis.centre)
-    remainder = _remainder(sums.cross[m:] - links @ total, sums.gram[m:, m:], sums.n, sums.centre[m:], spreads, noise)
+    remainder = _remainder(sums.cross[m:] - links @ total, sums.gram[m:, m:], sums.n, sums.centre[m:], unit, noise)
     return ScorePosterior(basis, tuple(layers), noise, remainder)
 
 
@@ -353,14 +356,15 @@ def _spread(layer: Layer, contribution: Floats, gram: Floats, size: Floats, basi
     return float(second @ size - contribution @ gram @ contribution)
 
 
-def _remainder(rest: Floats, gram: Floats, n: float, centre: Floats, spreads: Floats, noise: float) -> Remainder:
+def _remainder(rest: Floats, gram: Floats, n: float, centre: Floats, unit: float, noise: float) -> Remainder:
     """Return the posterior of a Gaussian process on what the layers leave, given that it is not nothing."""
     variance = float(np.trace(gram)) / n
     scale = 1 / np.sqrt(variance) if variance > _CONSTANT else 0.0
     size, vectors = np.linalg.eigh(gram * scale**2)
     size, vectors = np.maximum(size, 0.0), vectors * scale
-    projected, square = rest @ vectors, spreads[:, None] ** 2
+    projected, square = rest @ vectors, (np.array(REMAINDER_SPREADS)[:, None] * unit) ** 2
     evidence = _TEMPER * _evidence(projected, size, square, noise).sum(axis=1)
     weight = np.exp(evidence - logsumexp(evidence))
-    shrink = square / (noise + size * square)
-    return Remainder(centre, vectors, weight @ (noise * shrink + (projected * shrink) ** 2))
+    tempered = noise / _TEMPER
+    shrink = square / (tempered + size * square)
+    return Remainder(centre, vectors, weight @ (tempered * shrink + (projected * shrink) ** 2))
