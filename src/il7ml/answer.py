@@ -210,7 +210,7 @@ class Prediction:
             "number_needed_to_treat": self.number_needed_to_treat,
             "evidence": self.evidence,
             "evidence_sentence": self.evidence_sentence,
-            "reasons": [asdict(reason) for reason in self.reasons],
+            "reasons": [dict(vars(reason)) for reason in self.reasons],
             "reasons_sentence": self.reasons_sentence,
             "beside": [asdict(each) for each in self.beside],
             "imputed": list(self.imputed),

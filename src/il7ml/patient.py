@@ -15,7 +15,7 @@ from il7ml.bundle import CardVariable
 from il7ml.data.sources import as_text
 from il7ml.errors import InputError, nearest
 from il7ml.features.columns import DERIVED, Columns
-from il7ml.schema import load_dictionary
+from il7ml.schema import Variable, load_dictionary
 
 Inputs = Mapping[str, CardVariable]
 Numbers = float | NDArray[np.float64]
@@ -174,6 +174,8 @@ def parse_value(name: str, value: Any, entry: CardVariable) -> float:
         if number not in (0.0, 1.0):
             raise InputError(f"{name}: expected 0 (no) or 1 (yes); another value came.")
         return number
+    if _plain(number, variable):
+        return number
     unit = variable.unit or "a pure number"
     other = variable.other_unit(np.array([number]))
     if other is not None and not _seen(number, entry):
@@ -182,6 +184,12 @@ def parse_value(name: str, value: Any, entry: CardVariable) -> float:
         low, high = variable.possible
         raise InputError(f"{name}: impossible value. Expected {low:g} to {high:g} ({unit}).")
     return number
+
+
+def _plain(number: float, variable: Variable) -> bool:
+    """Return whether a number is plausible and possible, as nearly all are: nothing else has to be looked at."""
+    ranges = (variable.plausible, variable.possible)
+    return all(limits is not None and limits[0] <= number <= limits[1] for limits in ranges)
 
 
 def _seen(values: Numbers, entry: CardVariable) -> NDArray[np.bool_]:

@@ -7,9 +7,10 @@ they are, since XGBoost handles both itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,16 +50,87 @@ class LinearTerm:
     indicator: bool = False
     knots: tuple[float, ...] = ()
 
-    def columns(self, values: Floats) -> list[Floats]:
-        """Return this term's raw design columns."""
+    @property
+    def width(self) -> int:
+        """Number of design columns."""
+        body = self.levels - 1 if self.levels else max(len(self.knots) - 1, 1)
+        return body + self.indicator
+
+
+class _Layout(NamedTuple):
+    """Where the terms' columns stand, so that all variables are turned at once and not one after the other.
+
+    Attributes
+    ----------
+    width : int
+        Number of columns.
+    names : list of str
+        Of the variables that are not categorical, k of them.
+    first : ndarray of shape (k,)
+        First column of each.
+    fill : ndarray of shape (k, 1)
+    logs : ndarray of int
+        Which of the k are on the log scale.
+    floor : ndarray of shape (logs, 1)
+    indicated, indicator : ndarray of int
+        Which of the k have an indicator, and its column.
+    curved : list of (int, tuple of float)
+        Which of the k are on a spline, and its knots.
+    categorical : list of (LinearTerm, int)
+        The others with their first columns.
+    """
+
+    width: int
+    names: list[str]
+    first: NDArray[np.intp]
+    fill: Floats
+    logs: NDArray[np.intp]
+    floor: Floats
+    indicated: NDArray[np.intp]
+    indicator: NDArray[np.intp]
+    curved: list[tuple[int, tuple[float, ...]]]
+    categorical: list[tuple[LinearTerm, int]]
+
+    @classmethod
+    def of(cls, terms: Sequence[LinearTerm]) -> _Layout:
+        """Lay out the columns of terms, in order."""
+        starts = np.cumsum([0, *(term.width for term in terms)]).tolist()
+        placed = list(zip(terms, starts, strict=False))
+        plain = [(term, start) for term, start in placed if not term.levels]
+        logs = [k for k, (term, _) in enumerate(plain) if not np.isnan(term.floor)]
+        indicated = [k for k, (term, _) in enumerate(plain) if term.indicator]
+        return cls(
+            starts[-1],
+            [term.variable for term, _ in plain],
+            np.array([start for _, start in plain], dtype=np.intp),
+            np.array([[term.fill] for term, _ in plain]).reshape(-1, 1),
+            np.array(logs, dtype=np.intp),
+            np.array([[plain[k][0].floor] for k in logs]).reshape(-1, 1),
+            np.array(indicated, dtype=np.intp),
+            np.array([plain[k][1] + plain[k][0].width - 1 for k in indicated], dtype=np.intp),
+            [(k, term.knots) for k, (term, _) in enumerate(plain) if term.knots],
+            [(term, start) for term, start in placed if term.levels],
+        )
+
+    def raw(self, columns: Mapping[str, Floats], n: int) -> Floats:
+        """Return the raw columns, shape (width, n)."""
+        raw = np.empty((self.width, n))
+        values = np.array([columns[name] for name in self.names]).reshape(len(self.names), n)
         missing = np.isnan(values)
-        if self.levels:
-            parts = [(values == level).astype(float) for level in range(1, self.levels)]
-        else:
-            scaled = values if np.isnan(self.floor) else np.log(np.maximum(values, self.floor))
-            filled = np.where(missing, self.fill, scaled)
-            parts = restricted_cubic_spline(filled, self.knots) if self.knots else [filled]
-        return [*parts, missing.astype(float)] if self.indicator else parts
+        values[self.logs] = np.log(np.maximum(values[self.logs], self.floor))
+        filled = np.where(missing, self.fill, values)
+        raw[self.first] = filled
+        raw[self.indicator] = missing[self.indicated]
+        for k, knots in self.curved:
+            for place, part in enumerate(restricted_cubic_spline(filled[k], knots)[1:], start=1):
+                raw[self.first[k] + place] = part
+        for term, first in self.categorical:
+            codes = columns[term.variable]
+            for level in range(1, term.levels):
+                raw[first + level - 1] = codes == level
+            if term.indicator:
+                raw[first + term.levels - 1] = np.isnan(codes)
+        return raw
 
 
 @dataclass(frozen=True)
@@ -87,7 +159,7 @@ class LinearDesign:
         for name in variables:
             values = columns[name]
             terms.append(_learn_term(name, values, variables[name], name in spline))
-            moments += [_moments(part, weight) for part in terms[-1].columns(values)]
+            moments += [_moments(part, weight) for part in _Layout.of(terms[-1:]).raw({name: values}, values.size)]
         centre, spread = np.array(moments).reshape(-1, 2).T
         # Rounding gives a large constant a spread of its own last digits, so the bound grows with the centre.
         varies = spread > np.maximum(1e-12, 1e-9 * np.abs(centre))
@@ -96,13 +168,19 @@ class LinearDesign:
 
     def matrix(self, columns: Columns, n: int) -> Floats:
         """Return the design matrix of shape (n, p): centred columns of unit variance."""
-        raw = _stack([part for term in self.terms for part in term.columns(columns[term.variable])], n)
-        return np.asarray((raw - self.centre) * self.scale)
+        raw = self._layout.raw(columns, n)
+        raw -= self.centre[:, None]
+        raw *= self.scale[:, None]
+        return np.ascontiguousarray(raw.T)
+
+    @cached_property
+    def _layout(self) -> _Layout:
+        return _Layout.of(self.terms)
 
     @property
     def owners(self) -> tuple[str, ...]:
         """The variable that each column of the matrix belongs to."""
-        return tuple(term.variable for term in self.terms for _ in range(_width(term)))
+        return tuple(term.variable for term in self.terms for _ in range(term.width))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -249,11 +327,6 @@ def _moments(values: Floats, weight: Floats | None) -> tuple[float, float]:
 
 def _stack(parts: list[Floats], n: int) -> Floats:
     return np.column_stack(parts) if parts else np.empty((n, 0))
-
-
-def _width(term: LinearTerm) -> int:
-    body = term.levels - 1 if term.levels else max(len(term.knots) - 1, 1)
-    return body + term.indicator
 
 
 def _names(term: LinearTerm) -> list[str]:
