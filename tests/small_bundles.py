@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy.special import expit
 
 from il7ml import texts
@@ -169,3 +170,18 @@ def _entry(name: str, variable: object, values: np.ndarray) -> CardVariable:
         )
     shares = np.bincount(known.astype(int), minlength=max(len(variable.levels), 2)) / known.size
     return CardVariable(variable=variable, required=required, shares=tuple(float(share) for share in shares))
+
+
+def assert_alike(one, other):
+    """Compare answers; their last digits depend on how many are computed at once."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_alike(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for first, second in zip(one, other, strict=True):
+            assert_alike(first, second)
+    else:
+        assert one == (pytest.approx(other, rel=1e-9, abs=1e-12) if isinstance(one, float) else other)

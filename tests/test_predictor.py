@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
-from tests.small_bundles import PATIENT, make, patients, with_card
+from tests.small_bundles import PATIENT, assert_alike, make, patients, with_card
 
 import il7ml.predictor
 from il7ml import texts
@@ -481,6 +481,36 @@ def test_intervals_hold_their_value_and_stay_possible(kind, evidence, harmful):
         assert answers[["benefit_low", "benefit_high"]].abs().max(axis=None) <= 1
     if kind == "count":
         assert (answers["rate_treated_low"] >= 0).all()
+
+
+# Several patients.
+
+RECORDS = [
+    {**PATIENT, "patient_id": "a"},
+    {**PATIENT, "age": "twelve"},
+    {**PATIENT, "age": 41, "c_reactive_protein": None, "diabetes": 1},
+    {"age": 50},
+    {**PATIENT, "age": 80, "patient_id": 7},
+]
+
+
+@pytest.mark.parametrize("model", ["logistic", "xgboost", "stack", "prevalence"])
+@pytest.mark.parametrize("evidence", ["none", "credible"])
+def test_several_patients_get_what_each_gets_alone_and_a_bad_record_spoils_none(model, evidence):
+    asked = predictor(model=model, evidence=evidence)
+    answers = asked.predict_each(iter(RECORDS))
+    for answer, record, right in zip(answers, RECORDS, [True, False, True, False, True], strict=True):
+        if right:
+            assert_alike(answer.to_dict(), asked.predict(record).to_dict())
+        else:
+            with pytest.raises(InputError, match=re.escape(str(answer))):
+                asked.predict(record)
+            assert isinstance(answer, InputError)
+
+
+def test_no_patients_or_none_that_is_right_get_no_answer():
+    assert predictor().predict_each([]) == []
+    assert [type(answer) for answer in predictor().predict_each([{"age": 50}])] == [InputError]
 
 
 # Reasons.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _REASONS = 5
+_NEGLIGIBLE = 1e-9  # contribution below which a variable is no reason
 _UNUSUAL = 97.5
 _DRAWS = 50  # values tried in place of each missing one
 _AT_ONCE = 20_000  # rows that a model is asked about at once, of patients times values tried
@@ -46,6 +47,14 @@ class _Scores:
     benefit: Floats
     individual: Floats | None
     percentile: Floats
+
+
+class _Record(NamedTuple):
+    """One patient's record, checked."""
+
+    patient_id: str | None
+    columns: Columns
+    unused: tuple[str, ...]
 
 
 class _Gaps(NamedTuple):
@@ -117,11 +126,35 @@ class Predictor:
             For an unknown variable, an impossible value, a value that looks like another unit, or a missing
             required one. Values are not repeated in the message.
         """
+        return self._answers([self._parse(patient)])[0]
+
+    def predict_each(self, patients: Iterable[Mapping[str, Any]]) -> list[Prediction | InputError]:
+        """Answer for several patients at once, which takes a fraction of the time of one after the other.
+
+        Parameters
+        ----------
+        patients : iterable of mapping
+            Each as for `predict`.
+
+        Returns
+        -------
+        list of Prediction or InputError
+            In order; the error for a record that `predict` would refuse, which spoils no other.
+        """
+        records: list[_Record | InputError] = []
+        for patient in patients:
+            try:
+                records.append(self._parse(patient))
+            except InputError as error:
+                records.append(error)
+        answers = iter(self._answers([record for record in records if isinstance(record, _Record)]))
+        return [next(answers) if isinstance(record, _Record) else record for record in records]
+
+    def _parse(self, patient: Mapping[str, Any]) -> _Record:
         values = dict(patient)
         patient_id = values.pop("patient_id", None)
         columns, unused = parse_patient(values, self._inputs)
-        scores = self._score(columns, 1)
-        return self._answer(None if patient_id is None else str(patient_id), columns, scores, 0, unused)
+        return _Record(None if patient_id is None else str(patient_id), columns, unused)
 
     def predict_table(self, table: pd.DataFrame) -> pd.DataFrame:
         """Answer for a table of patients: same order, a status for each row; a bad row spoils no other.
@@ -313,15 +346,21 @@ class Predictor:
         quantiles = self._bundle.card.distance_quantiles
         return np.asarray(np.interp(distance, quantiles, np.linspace(0, 100, len(quantiles))))
 
+    def _answers(self, records: Sequence[_Record]) -> list[Prediction]:
+        if not records:
+            return []
+        columns = {name: np.concatenate([record.columns[name] for record in records]) for name in self._inputs}
+        scores, reasons = self._score(columns, len(records)), self._reasons(columns, len(records))
+        return [self._answer(record, columns, scores, reasons[row], row) for row, record in enumerate(records)]
+
     def _answer(
-        self, patient_id: str | None, columns: Columns, scores: _Scores, row: int, unused: tuple[str, ...]
+        self, record: _Record, columns: Columns, scores: _Scores, reasons: tuple[Reason, ...], row: int
     ) -> Prediction:
         card = self._bundle.card
         outside = self._outside_eligibility(columns, row)
         individual = scores.individual
-        reasons = self._reasons(columns, row)
         return Prediction(
-            patient_id=patient_id,
+            patient_id=record.patient_id,
             status="out_of_scope" if outside else "ok",
             measure=FAMILIES[card.kind].measure,
             unit="" if card.kind == "binary" else card.unit,
@@ -338,7 +377,7 @@ class Predictor:
             warnings=(
                 *self._warnings(columns, row, outside),
                 *_unusual(float(scores.percentile[row])),
-                *([texts.UNUSED.format(names=", ".join(unused))] if unused else []),
+                *([texts.UNUSED.format(names=", ".join(record.unused))] if record.unused else []),
             ),
             notice=self.notice,
             intended_use=texts.INTENDED_USE,
@@ -403,21 +442,26 @@ class Predictor:
             found.append(" ".join(sentences))
         return tuple(found)
 
-    def _reasons(self, columns: Columns, row: int) -> tuple[Reason, ...]:
+    def _reasons(self, columns: Columns, n: int) -> list[tuple[Reason, ...]]:
         card = self._bundle.card
         family = FAMILIES[card.kind]
-        one = {name: column[row : row + 1] for name, column in columns.items()}
-        filled = complete(one, self._variables)
-        base, parts = self._bundle.risk.contributions(filled, 1)
-        total = base + sum(float(part[0]) for part in parts.values())
+        filled = complete(columns, self._variables)
+        base, parts = self._bundle.risk.contributions(filled, n)
+        names = list(parts)
+        shares = np.array([parts[name] for name in names]).reshape(len(names), n)
+        totals = base + shares.sum(axis=0)
         # What was not given is no reason: its share is that of the value which training put in its place.
-        given = {name: part for name, part in parts.items() if not np.isnan(filled[name][0])}
-        ranked = sorted(given.items(), key=lambda item: -abs(item[1][0]))[:_REASONS]
-        return tuple(
-            self._reason(name, float(part[0]), float(filled[name][0]), family, total)
-            for name, part in ranked
-            if abs(part[0]) > 1e-9
-        )
+        given = np.array([~np.isnan(filled[name]) for name in names]).reshape(len(names), n)
+        sizes = np.where(given, np.abs(shares), 0.0)
+        ranked = np.argsort(-sizes, axis=0, kind="stable")[:_REASONS]
+        return [
+            tuple(
+                self._reason(names[k], float(shares[k, row]), float(filled[names[k]][row]), family, float(totals[row]))
+                for k in ranked[:, row]
+                if sizes[k, row] > _NEGLIGIBLE
+            )
+            for row in range(n)
+        ]
 
     def _reason(self, name: str, share: float, value: float, family: Family, total: float) -> Reason:
         variable = self._bundle.card.variables[name].variable

@@ -63,23 +63,37 @@ def answer_one(predictor: Predictor, record: Any) -> dict[str, Any]:
     InputError
         If the record is wrong.
     """
-    if not isinstance(record, dict):
-        raise InputError(f"expected a JSON object of variables and values, got {_kind(record)}.")
-    patient_id(record)
-    return predictor.predict(record).to_dict()
+    return predictor.predict(_object(record)).to_dict()
 
 
 def answer_each(predictor: Predictor, patients: list[Any]) -> list[dict[str, Any]]:
     """Return an answer for each patient in order; a wrong record gets status ``error`` and a message."""
-    return [_answer_or_error(predictor, record) for record in patients]
+    checked = [_check(record) for record in patients]
+    found = iter(predictor.predict_each(record for record in checked if not isinstance(record, InputError)))
+    answers = [record if isinstance(record, InputError) else next(found) for record in checked]
+    return [
+        _error(predictor, record, answer) if isinstance(answer, InputError) else answer.to_dict()
+        for record, answer in zip(patients, answers, strict=True)
+    ]
 
 
-def _answer_or_error(predictor: Predictor, record: Any) -> dict[str, Any]:
+def _check(record: Any) -> dict[str, Any] | InputError:
     try:
-        return answer_one(predictor, record)
+        return _object(record)
     except InputError as error:
-        notice = {"notice": predictor.notice} if predictor.notice else {}
-        return {**notice, "patient_id": _known_id(record), "status": "error", "message": str(error)}
+        return error
+
+
+def _object(record: Any) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        raise InputError(f"expected a JSON object of variables and values, got {_kind(record)}.")
+    patient_id(record)
+    return record
+
+
+def _error(predictor: Predictor, record: Any, error: InputError) -> dict[str, Any]:
+    notice = {"notice": predictor.notice} if predictor.notice else {}
+    return {**notice, "patient_id": _known_id(record), "status": "error", "message": str(error)}
 
 
 def patient_id(record: dict[str, Any]) -> str | None:
