@@ -1,6 +1,8 @@
+import importlib.resources
 import re
 import urllib.parse
 
+import jinja2
 import pytest
 from tests.app.reading import read
 from tests.app.running import model_of, running
@@ -179,3 +181,20 @@ def test_contrast_suffices_in_every_theme(theme):
         assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
     for part in ("untreated", "treated", "border"):
         assert contrast(colours[part], colours["ground"]) >= 3, part
+
+
+def test_templates_hold_no_words_of_their_own():
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    folder = importlib.resources.files("il7ml.app") / "templates"
+    found = {}
+    for template in folder.iterdir():
+        data = "".join(
+            text for _, kind, text in environment.lex(template.read_text(encoding="utf-8")) if kind == "data"
+        )
+        without = re.sub(r"<title>.*</title>", "", data)  # the program's name
+        for markup in (r"<[^>]*>", r' [\w-]+="[^"]*"'):
+            without = re.sub(markup, "", without)
+        words = re.findall(r"\w\w+", without)
+        found[template.name] = words
+    assert {name: words for name, words in found.items() if words} == {}
+    assert len(found) == 6

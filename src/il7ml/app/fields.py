@@ -5,21 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from il7ml import texts
 from il7ml.app.form import UNIT_SUFFIX
 from il7ml.bundle import CardVariable
 from il7ml.predictor import Predictor
-
-_ROLES = {
-    "demographic": "Patient",
-    "comorbidity": "Other diseases",
-    "severity": "Severity of illness",
-    "lymphopenia": "Lymphocytes",
-    "inflammation": "Inflammation",
-    "treatment": "Treatment already given",
-    "laboratory": "Other laboratory values",
-    "timing": "Timing",
-    "other": "Other",
-}
 
 
 class Option(NamedTuple):
@@ -76,7 +65,7 @@ def groups_of(predictor: Predictor, given: Mapping[str, str], problems: Mapping[
     for name, card in predictor.inputs.items():
         field = field_of(name, card, eligibility.get(name), given, problems.get(name, ""))
         fields.setdefault(card.variable.role, []).append(field)
-    return [Group(heading, tuple(fields[role])) for role, heading in _ROLES.items() if role in fields]
+    return [Group(heading, tuple(fields[role])) for role, heading in texts.ROLES.items() if role in fields]
 
 
 def field_of(
@@ -92,7 +81,7 @@ def field_of(
     if variable.kind == "categorical":
         choices = [(level, level.replace("_", "-")) for level in variable.levels]
     elif variable.kind == "binary":
-        choices = [("0", "no"), ("1", "yes")]
+        choices = [("0", texts.PAGE["no"]), ("1", texts.PAGE["yes"])]
     chosen = given.get(f"{name}{UNIT_SUFFIX}", variable.unit)
     several = len(variable.units) > 1 and not choices
     return Field(
@@ -116,11 +105,12 @@ def ranges_of(card: CardVariable, eligible: tuple[float | None, float | None] | 
         factors.setdefault(factor, unit)
     ranges = []
     if eligible is not None:
-        ranges.append(("Trial's eligibility", *eligible))
+        ranges.append((texts.PAGE["eligibility"], *eligible))
     if card.low is not None and card.high is not None:
-        ranges.append(("Trial's patients", card.low, card.high))
+        ranges.append((texts.PAGE["trained_range"], card.low, card.high))
     return tuple(
-        f"{label}: " + ", or ".join(f"{_range(low, high, factor)} {unit}".strip() for factor, unit in factors.items())
+        f"{label}: "
+        + texts.PAGE["or"].join(f"{_range(low, high, factor)} {unit}".strip() for factor, unit in factors.items())
         for label, low, high in ranges
     )
 
@@ -128,5 +118,7 @@ def ranges_of(card: CardVariable, eligible: tuple[float | None, float | None] | 
 def _range(low: float | None, high: float | None, factor: float) -> str:
     shown = [None if end is None else f"{end / factor:.6g}" for end in (low, high)]
     if shown[0] is None:
-        return f"up to {shown[1]}"
-    return f"{shown[0]} or more" if shown[1] is None else f"{shown[0]} to {shown[1]}"
+        return texts.PAGE["up_to"].format(high=shown[1])
+    if shown[1] is None:
+        return texts.PAGE["or_more"].format(low=shown[0])
+    return texts.PAGE["limits"].format(low=shown[0], high=shown[1])

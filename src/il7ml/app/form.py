@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from il7ml import texts
 from il7ml.bundle import CardVariable
 from il7ml.errors import InputError
 from il7ml.patient import Inputs, parse_value
@@ -85,12 +86,12 @@ def read_fields(given: Mapping[str, str], inputs: Inputs) -> Entry:
         patient["patient_id"] = identifier
     known = {"patient_id", *inputs, *(f"{name}{UNIT_SUFFIX}" for name in inputs)}
     if not known.issuperset(given):
-        problems["patient_id"] = "The model was changed while the form was open. Check all entries and ask again."
+        problems["patient_id"] = texts.PAGE["model_changed"]
     for name, card in inputs.items():
         text = given.get(name, "").strip()
         if not text:
             if card.required:
-                problems[name] = "A value is needed."
+                problems[name] = texts.PAGE["needed"]
             continue
         unit = given.get(f"{name}{UNIT_SUFFIX}", card.variable.unit)
         try:
@@ -117,23 +118,21 @@ def read_value(name: str, text: str, unit: str, card: CardVariable) -> float | s
         parse_value(name, text, card)
         return text
     if not _NUMBER.fullmatch(text):
-        raise InputError(f"{name}: expected a number with a decimal point, such as 1.5.")
+        raise InputError(f"{name}: {texts.PAGE['number']}")
     number = float(text)
     if variable.kind == "binary" or not variable.unit:
         return parse_value(name, number, card)
     factor = variable.factor(unit, name)
     other = variable.other_unit(np.array([number]), unit)
     if other is not None and not _had_by_trained(number * factor, card):
-        raise InputError(
-            f"{name}: the value looks like {other}, but {unit} was chosen. Choose the unit or change the value."
-        )
+        raise InputError(f"{name}: {texts.PAGE['looks_like'].format(other=other, unit=unit)}")
     try:
         return parse_value(name, number * factor, card)
     except InputError:
         if unit == variable.unit:
             raise
         # The message speaks of the canonical unit, which is not what was chosen.
-        raise InputError(f"{name}: makes no sense in {unit}. Check the value and the unit.") from None
+        raise InputError(f"{name}: {texts.PAGE['no_sense'].format(unit=unit)}") from None
 
 
 def _had_by_trained(value: float, card: CardVariable) -> bool:
@@ -147,6 +146,6 @@ def _as_read(name: str, text: str, unit: str, value: float | str, card: CardVari
         words = value.replace("_", "-")
         return ReadValue(variable.term, words, words)
     if variable.kind == "binary":
-        word = "yes" if value else "no"
+        word = texts.PAGE["yes"] if value else texts.PAGE["no"]
         return ReadValue(variable.term, word, word)
     return ReadValue(variable.term, f"{text} {unit}".strip(), f"{value:.6g} {variable.unit}".strip())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -16,9 +16,6 @@ from il7ml.app.drawing import Bar, Chart, chart_around_zero, chart_from_zero
 from il7ml.app.fields import field_of, groups_of
 from il7ml.app.form import Entry
 from il7ml.predictor import Predictor
-
-_SAME = "The same answer: this value changes nothing in this model."
-_UNCERTAIN_NEED = "The interval of the benefit includes none, so this number has no upper limit."
 
 
 class Amount(NamedTuple):
@@ -85,7 +82,7 @@ def result_page(predictor: Predictor, prediction: Prediction, given: Mapping[str
         benefits=_benefits(prediction),
         benefit_chart=_benefit_chart(prediction),
         need=None if need is None else f"{need:.1f}",
-        need_note=_UNCERTAIN_NEED if benefit is not None and benefit.low <= 0 else "",
+        need_note=texts.PAGE["need_note"] if benefit is not None and benefit.low <= 0 else "",
         beside=_others(prediction),
         beside_note=texts.BESIDE,
         reason_chart=_reason_chart(prediction),
@@ -115,8 +112,8 @@ def comparison_page(
     comparison : Comparison
     """
     card = predictor.bundle.card
-    rows = [("This patient", prediction, "")]
-    rows += [(one.label, one.prediction, _SAME if one.is_same else "") for one in comparison.alternatives]
+    rows = [(texts.PAGE["this_patient"], prediction, "")]
+    rows += [(one.label, one.prediction, texts.PAGE["same"] if one.is_same else "") for one in comparison.alternatives]
     fields = [
         field_of(
             name, card.variables[name], card.eligibility.get(name), comparison.given, comparison.problems.get(name, "")
@@ -133,7 +130,7 @@ def comparison_page(
         warnings=dict.fromkeys(warning for _, answer, _ in rows for warning in answer.warnings),
         heads=_compared_heads(prediction),
         rows=[Compared(label, _compared_cells(answer), note) for label, answer, note in rows],
-        drawing=_outcome_chart([(f"{label}, with ", answer) for label, answer, _ in rows]),
+        drawing=_outcome_chart([(texts.PAGE["labelled"].format(label=label), answer) for label, answer, _ in rows]),
         entries=entry.values,
         fields=fields,
         given=given,
@@ -155,7 +152,7 @@ def _render(template: str, predictor: Predictor, **parts: object) -> str:
         .render(
             notice=predictor.notice,
             intended_use=texts.INTENDED_USE,
-            model=model,
+            origin=_origin(model),
             validation=validation_sentence(model["validation"]),
             level=level,
             **parts,
@@ -165,17 +162,43 @@ def _render(template: str, predictor: Predictor, **parts: object) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("il7ml.app"), autoescape=True, undefined=StrictUndefined, auto_reload=False,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.globals["t"] = texts.PAGE  # imported macros see globals only
+    return environment
+
+
+def _origin(model: Mapping[str, Any]) -> str:
+    name = model["name"]
+    if model["version"]:
+        name = texts.PAGE["version"].format(name=name, version=model["version"])
+    events = texts.PAGE["events"].format(events=model["training_events"]) if model["training_events"] else ""
+    return texts.PAGE["origin"].format(
+        name=name,
+        digest=model["digest"][:12],
+        risk_model=model["risk_model"],
+        patients=model["training_patients"],
+        data=model["data"],
+        study=model["study"],
+        events=events,
+    )
+
+
+def _with(arm: str) -> str:
+    return texts.PAGE["with_arm"].format(arm=arm)
 
 
 def _scale(prediction: Prediction) -> tuple[float, str, str]:
     """Return the factor for showing, the unit of an outcome and that of a difference."""
     if prediction.measure == "risk":
-        return 100.0, "%", "percentage points"
-    unit = f"per {prediction.unit}" if prediction.measure == "rate" and prediction.unit else prediction.unit
+        return 100.0, "%", texts.PAGE["points"]
+    unit = (
+        texts.PAGE["per"].format(unit=prediction.unit)
+        if prediction.measure == "rate" and prediction.unit
+        else prediction.unit
+    )
     return 1.0, unit, unit
 
 
@@ -187,7 +210,7 @@ def _number(value: float, factor: float) -> str:
 
 def _amount(label: str, interval: Interval, factor: float) -> Amount:
     value, low, high = (_number(part, factor) for part in (interval.value, interval.low, interval.high))
-    return Amount(label, value, f"{low} to {high}")
+    return Amount(label, value, texts.PAGE["limits"].format(low=low, high=high))
 
 
 def _amounts(shown: Iterable[tuple[str, Interval | None]], factor: float, unit: str) -> Amounts:
@@ -203,7 +226,7 @@ def _comparison_label(predictor: Predictor) -> str:
 def _compared_heads(prediction: Prediction) -> tuple[str, ...]:
     _, unit, points = _scale(prediction)
     untreated, treated = prediction.arms
-    heads = ((f"With {untreated}", unit), (f"With {treated}", unit), ("Benefit (positive: helped)", points))
+    heads = ((_with(untreated), unit), (_with(treated), unit), (texts.PAGE["benefit_label"], points))
     return tuple(f"{head}, {unit}" if unit else head for head, unit in heads)
 
 
@@ -216,7 +239,7 @@ def _compared_cells(prediction: Prediction) -> tuple[Amount | None, ...]:
 def _outcomes(prediction: Prediction) -> Amounts:
     factor, unit, _ = _scale(prediction)
     untreated, treated = prediction.arms
-    shown = ((f"With {untreated}", prediction.untreated), (f"With {treated}", prediction.treated))
+    shown = ((_with(untreated), prediction.untreated), (_with(treated), prediction.treated))
     return _amounts(shown, factor, unit)
 
 
@@ -240,8 +263,8 @@ def _outcome_chart(rows: Sequence[tuple[str, Prediction]]) -> Chart:
 def _benefits(prediction: Prediction) -> Amounts:
     factor, _, unit = _scale(prediction)
     shown = (
-        ("Benefit (positive: helped)", prediction.benefit),
-        ("Individual estimate, exploratory", prediction.individual_benefit),
+        (texts.PAGE["benefit_label"], prediction.benefit),
+        (texts.PAGE["exploratory_label"], prediction.individual_benefit),
     )
     return _amounts(shown, factor, unit)
 
@@ -254,9 +277,9 @@ def _others(prediction: Prediction) -> list[tuple[str, Amounts]]:
             other.outcome,
             _amounts(
                 (
-                    (f"With {untreated} (%)", other.untreated),
-                    (f"With {treated} (%)", other.treated),
-                    ("Benefit (percentage points)", other.benefit),
+                    (f"{_with(untreated)} (%)", other.untreated),
+                    (f"{_with(treated)} (%)", other.treated),
+                    (f"{texts.PAGE['benefit']} ({texts.PAGE['points']})", other.benefit),
                 ),
                 100.0,
                 "",
@@ -268,7 +291,7 @@ def _others(prediction: Prediction) -> list[tuple[str, Amounts]]:
 
 def _benefit_chart(prediction: Prediction) -> Chart | None:
     factor, _, unit = _scale(prediction)
-    shown = (("Benefit", prediction.benefit), ("Exploratory", prediction.individual_benefit))
+    shown = ((texts.PAGE["benefit"], prediction.benefit), (texts.PAGE["exploratory"], prediction.individual_benefit))
     bars = [
         Bar("benefit", label, factor * interval.value, factor * interval.low, factor * interval.high)
         for label, interval in shown
