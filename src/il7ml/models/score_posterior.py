@@ -89,15 +89,18 @@ class Basis(NamedTuple):
     def turned(self, features: Floats) -> Floats:
         """Return the turned features of patients with raw features (n, m)."""
         turned = (features - self.centre) * self._scale
-        for start, turn in zip(self.starts, self.turns, strict=True):
-            if len(turn) > 1:
-                rows = slice(start, start + len(turn))
-                turned[:, rows] = turned[:, rows] @ turn
+        for start, turn in self._wide:
+            rows = slice(start, start + len(turn))
+            turned[:, rows] = turned[:, rows] @ turn
         return turned
 
     def turned_both(self, matrix: Floats) -> Floats:
         """Return a matrix (m, m) of products of raw features as one of turned features."""
         return self.turned(self.turned(matrix + self.centre).T + self.centre)
+
+    @property
+    def _wide(self) -> list[tuple[int, Floats]]:
+        return [(int(start), turn) for start, turn in zip(self.starts, self.turns, strict=True) if len(turn) > 1]
 
     @property
     def _scale(self) -> Floats:
@@ -296,17 +299,24 @@ def fit_posterior(sums: ScoreSums, shapes: Shapes, unit: float) -> ScorePosterio
     noise = sums.square / degrees
     layers: list[Layer] = []
     contribution = np.zeros((LAYERS, size.size))
+    # Products with the gram matrix cost most, so each layer's is kept until the layer changes.
+    product = np.zeros((LAYERS, size.size))
     for _ in range(_SWEEPS):
-        before, layers, open_mass = contribution.sum(axis=0), [], ANY_LAYER
+        before, product_before = contribution.sum(axis=0), product.sum(axis=0)
+        layers, open_mass = [], ANY_LAYER
         for number in range(LAYERS):
-            rest = cross - gram @ (contribution.sum(axis=0) - contribution[number])
+            rest = cross - (product.sum(axis=0) - product[number])
             layers.append(_single(rest, size, spreads, noise, open_mass, shapes.log_prior, basis))
             contribution[number] = layers[number].weight[basis.block] * layers[number].mean
+            product[number] = gram @ contribution[number]
             open_mass = NEXT_LAYER * layers[number].active
-        total = contribution.sum(axis=0)
-        spread = sum(_spread(layer, part, gram, size, basis) for layer, part in zip(layers, contribution, strict=True))
-        noise = float(sums.square - 2 * total @ cross + total @ gram @ total + spread) / degrees
-        if (total - before) @ gram @ (total - before) <= _TOLERANCE**2 * sums.square:
+        total, product_total = contribution.sum(axis=0), product.sum(axis=0)
+        spread = sum(
+            _spread(layer, float(part @ own), size, basis)
+            for layer, part, own in zip(layers, contribution, product, strict=True)
+        )
+        noise = float(sums.square - 2 * total @ cross + total @ product_total + spread) / degrees
+        if (total - before) @ (product_total - product_before) <= _TOLERANCE**2 * sums.square:
             break
     links = basis.turned(sums.gram[m:, :m] + basis.centre)
     remainder = _remainder(sums.cross[m:] - links @ total, sums.gram[m:, m:], sums.n, sums.centre[m:], unit, noise)
@@ -320,7 +330,11 @@ def _turn_blocks(sums: ScoreSums, sizes: Indices) -> Basis:
         rows = slice(start, start + size)
         gram = sums.gram[rows, rows] / sums.n
         variance = float(np.trace(gram))
-        turns.append(np.linalg.eigh(gram)[1] / np.sqrt(variance) if variance > _CONSTANT else np.zeros_like(gram))
+        if variance <= _CONSTANT:
+            turns.append(np.zeros_like(gram))
+            continue
+        vectors = np.linalg.eigh(gram)[1] if size > 1 else np.ones((1, 1))
+        turns.append(vectors / np.sqrt(variance))
     return Basis(sums.centre[: sizes.sum()], tuple(turns), np.repeat(np.arange(sizes.size), sizes), starts)
 
 
@@ -350,10 +364,10 @@ def _evidence(rest: Floats, size: Floats, square: Floats, noise: float) -> Float
     )
 
 
-def _spread(layer: Layer, contribution: Floats, gram: Floats, size: Floats, basis: Basis) -> float:
-    """Return the posterior variance of one layer, summed over patients."""
+def _spread(layer: Layer, square: float, size: Floats, basis: Basis) -> float:
+    """Return the posterior variance of one layer, summed over patients, from the sum of its squared means."""
     second = layer.weight[basis.block] * (layer.mean**2 + layer.variance)
-    return float(second @ size - contribution @ gram @ contribution)
+    return float(second @ size) - square
 
 
 def _remainder(rest: Floats, gram: Floats, n: float, centre: Floats, unit: float, noise: float) -> Remainder:
