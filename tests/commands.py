@@ -12,6 +12,15 @@ from typing import NamedTuple
 
 from il7ml.cli import main
 
+#: For ``python -c``: the command line with Ctrl-C as at a terminal. Tests that run in the background ignore it, and so
+#: would what they start.
+AT_A_TERMINAL = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from il7ml.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 class Ended(NamedTuple):
     """How a command ended: its exit code, or minus the signal that ended it, and what it said."""

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from tests.commands import AT_A_TERMINAL
 from tests.small_bundles import PATIENT, make, with_card
 
 from il7ml import texts
@@ -115,21 +116,13 @@ def test_the_prediction_alone_goes_to_standard_output(tmp_path, monkeypatch, cap
 
 # On a terminal.
 
-_AS_AT_A_TERMINAL = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from il7ml.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
 
 @pytest.fixture
 def terminal(tmp_path):
     """Start `il7ml predict` on a pseudo-terminal without any input; yields the process and the terminal's other end."""
     save_bundle(make().bundle, tmp_path / "bundle")
     ours, theirs = pty.openpty()
-    # Tests that run in the background ignore Ctrl-C, and so would what they start.
-    command = [sys.executable, "-c", _AS_AT_A_TERMINAL, "predict", "--model", str(tmp_path / "bundle")]
+    command = [sys.executable, "-c", AT_A_TERMINAL, "predict", "--model", str(tmp_path / "bundle")]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
         try:

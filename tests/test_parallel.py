@@ -1,9 +1,11 @@
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
 
+from il7ml import parallel
 from il7ml.errors import InputError
 from il7ml.parallel import available_cores, run_tasks, spawn
 
@@ -73,6 +75,17 @@ def test_who_stops_half_way_is_told_nothing_more():
     with pytest.raises(KeyboardInterrupt):  # and warnings are errors
         run_tasks(pow, [(2, k) for k in range(50)], workers=2, progress=stop)
     assert run_tasks(pow, [(2, 1), (2, 2)], workers=2) == [2, 4]
+
+
+def test_only_the_thread_of_the_workers_dies_quietly(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_value))
+    with parallel._dying_quietly():
+        for name in (parallel._MANAGER, "another"):
+            thread = threading.Thread(target=[].pop, name=name)
+            thread.start()
+            thread.join()
+    assert [type(error) for error in told] == [IndexError]
 
 
 def test_a_task_that_always_ends_its_process_is_said():

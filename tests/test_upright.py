@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pandas as pd
 import pytest
-from tests.commands import run
+from tests.commands import AT_A_TERMINAL, run
 from tests.trained_store import FAST, PROJECT, address, empty_store, trained
 
 from il7ml.tracking import check_store, relocate_store
@@ -157,7 +157,7 @@ def test_control_c(store, tmp_path, table, command, share, durations):
 
 def test_control_c_while_worker_processes_run(uri, tmp_path, table):
     arguments = [*arguments_of("train", uri, tmp_path, table), "--set", "workers=2", "--set", "validation.repeats=100"]
-    command = [sys.executable, "-m", "il7ml", *map(str, arguments)]
+    command = [sys.executable, "-c", AT_A_TERMINAL, *map(str, arguments)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as job:

@@ -6,6 +6,7 @@ Randomness is an argument of each task (see `spawn`), so that results do not dep
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+_MANAGER = "ExecutorManagerThread"  # name of the thread that joblib's worker processes answer to
 _CLUSTER: ContextVar[Cluster | None] = ContextVar("cluster", default=None)
 
 
@@ -225,7 +227,23 @@ def _local_results(function: Callable[..., Result], tasks: Sequence[tuple[Any, .
                 ) from None
             before = done
         finally:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _dying_quietly():
                 # joblib would tell whoever stops half-way that work is lost.
                 warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
                 results.close()
+
+
+@contextmanager
+def _dying_quietly() -> Iterator[None]:
+    """Say nothing of errors in joblib's thread, which may look for tasks that were just taken back."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs, /) -> None:
+        if args.thread is None or args.thread.name != _MANAGER:
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before

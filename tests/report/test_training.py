@@ -133,7 +133,7 @@ def test_the_notice_says_trained_on_simulated_patients(page):
 
 
 def test_figures_of_the_risk_model_and_of_the_effect_stand_apart(page):
-    assert page.rows("Figures of the chosen model: Event rate alone")[1:] == [
+    assert page.rows("Figures of the delivered model (Event rate alone), its choice included")[1:] == [
         ["AUROC", "0.62 (0.50 to 0.71)"],
         ["Brier score, corrected for optimism", "0.21 (0.18 to 0.24)"],
         ["Calibration intercept", "0.00 (-0.42 to 0.33)"],
