@@ -35,6 +35,7 @@ class Service(NamedTuple):
     """A service that runs."""
 
     port: int
+    server: uvicorn.Server
 
     def ask(self, method, path, body=None, headers=None, **options):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -67,7 +68,7 @@ def running(current, **options):
         thread.start()
         try:
             wait_until(lambda: server.started)
-            yield Service(listening.getsockname()[1])
+            yield Service(listening.getsockname()[1], server)
         finally:
             server.should_exit = True
             thread.join(timeout=20)

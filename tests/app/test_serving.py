@@ -6,10 +6,9 @@ import time
 import urllib.request
 
 import pytest
-from tests.app.running import model_of, running
 from tests.small_bundles import make
 
-from il7ml.app.serving import PunctualProtocol, WithoutTraceback, listen, serve
+from il7ml.app.serving import WithoutTraceback, listen, serve
 from il7ml.bundle import save_bundle
 from il7ml.errors import InputError
 
@@ -78,50 +77,3 @@ def wait_for(port):
 def test_a_rate_that_makes_no_sense_is_said(rate):
     with pytest.raises(InputError, match=r"--rate .*: expected requests a second"):
         serve(port=0, rate=rate)
-
-
-# Half-sent requests, with a time limit of a tenth of a second.
-
-WHOLE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@pytest.fixture
-def service(monkeypatch, tmp_path):
-    monkeypatch.setattr(PunctualProtocol, "head_seconds", 0.1)
-    with running(model_of(make().bundle, tmp_path)) as found:
-        yield found
-
-
-@pytest.mark.parametrize("begun", [b"", b"GET /hea", b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"])
-def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(service, begun):
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        connection.sendall(begun)
-        assert connection.recv(1) == b""
-
-
-def test_nor_is_the_next_one_on_a_connection_that_had_an_answer(service):
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        connection.sendall(WHOLE)
-        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
-        connection.sendall(WHOLE[:20])
-        while connection.recv(4096):
-            pass
-
-
-def test_a_head_that_comes_in_pieces_in_time_is_answered(service, monkeypatch):
-    monkeypatch.setattr(PunctualProtocol, "head_seconds", 20.0)
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        for part in (WHOLE[:9], WHOLE[9:30], WHOLE[30:]):
-            connection.sendall(part)
-            time.sleep(0.01)
-        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
-
-
-def test_an_answer_that_takes_longer_than_a_head_may_is_given(service):
-    # The body is waited for by another limit; the head's must not end the request meanwhile.
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        connection.sendall(head + b"{")
-        time.sleep(0.5)
-        connection.sendall(b"}")
-        assert connection.recv(4096).startswith(b"HTTP/1.1 422")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from il7ml.app.connection import PatientConnection
 from il7ml.app.current_model import CurrentModel
 from il7ml.app.security import check_address, find_token
 from il7ml.app.service import create_app
@@ -41,45 +39,6 @@ class WithoutTraceback(logging.Filter):
             record.msg = f"{record.getMessage().strip()} ({record.exc_info[0].__name__})"
             record.args, record.exc_info, record.exc_text = (), None, None
         return True
-
-
-class PunctualProtocol(H11Protocol):
-    """uvicorn's HTTP, with a time limit for a request's head.
-
-    uvicorn limits how long a connection may be idle between two requests, but waits without end for a first one and for
-    the rest of one that has begun; some dozens of such connections would keep everybody else out.
-    """
-
-    head_seconds: ClassVar[float] = 10.0
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a first request."""
-        super().connection_made(transport)
-        self._wait_for_head()
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        self._wait_for_head()
-        super().on_response_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def _wait_for_head(self) -> None:
-        self._stop_waiting()
-        self._deadline = self.loop.call_later(self.head_seconds, self._close_unless_answering)
-
-    def _stop_waiting(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _close_unless_answering(self) -> None:
-        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
-            self.transport.close()
 
 
 def serve(
@@ -135,7 +94,7 @@ def configure(app: FastAPI) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         ws="none",
-        http=PunctualProtocol,
+        http=PatientConnection,
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
