@@ -86,8 +86,10 @@ class Predictor:
         entries = bundle.card.variables
         self._variables = {name: entry.variable for name, entry in entries.items()}
         self._inputs = {name: entry for name, entry in entries.items() if name not in DERIVED}
-        self._drawn = {name: _training_values(entry, place) for place, (name, entry) in enumerate(self._inputs.items())}
+        drawn = [_training_values(entry, place) for place, entry in enumerate(self._inputs.values())]
+        self._drawn = np.array(drawn).reshape(len(self._inputs), _DRAWS)
         self._influential = _influential(bundle)
+        self._is_influential = np.array([name in self._influential for name in self._inputs], dtype=bool)
         self._refits = together(bundle.refits.models)
         self._beside = tuple(map(_beside, bundle.card.beside))
 
@@ -314,16 +316,15 @@ class Predictor:
 
         Gaps in what no answer depends on change nothing, so they are left.
         """
-        missing = {name: np.isnan(columns[name]) for name in self._inputs if name in self._influential}
-        rows = np.flatnonzero(np.any(list(missing.values()), axis=0)) if missing else np.empty(0, dtype=np.intp)
+        given = np.array([columns[name] for name in self._inputs]).reshape(len(self._inputs), -1)
+        gaps = np.isnan(given) & self._is_influential[:, None]
+        rows = np.flatnonzero(gaps.any(axis=0))
         values = np.empty((_DRAWS, rows.size))
         for start in range(0, rows.size, _AT_ONCE // _DRAWS):
             some = rows[start : start + _AT_ONCE // _DRAWS]
-            drawn = {name: np.tile(columns[name][some], _DRAWS) for name in self._inputs}
-            for name, gap in missing.items():
-                here = np.tile(gap[some], _DRAWS)
-                drawn[name][here] = np.repeat(self._drawn[name], some.size)[here]
-            answers = model(complete(drawn, self._variables), _DRAWS * some.size)
+            drawn = np.where(gaps[:, None, some], self._drawn[:, :, None], given[:, None, some])
+            tried = dict(zip(self._inputs, drawn.reshape(len(self._inputs), -1), strict=True))
+            answers = model(complete(tried, self._variables), _DRAWS * some.size)
             values[:, start : start + some.size] = answers.reshape(_DRAWS, some.size)
         return _Gaps(rows, values)
 

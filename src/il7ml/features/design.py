@@ -246,7 +246,10 @@ class TreeDesign:
                 parts.extend((values == level) + gap for level in range(levels))
             else:
                 parts.append(values)
-        return _stack(parts, n).astype(np.float32)
+        matrix = np.empty((n, len(parts)), dtype=np.float32)
+        for place, part in enumerate(parts):
+            matrix[:, place] = part
+        return matrix
 
     @property
     def owners(self) -> tuple[str, ...]:
@@ -323,10 +326,6 @@ def _moments(values: Floats, weight: Floats | None) -> tuple[float, float]:
         return 0.0, 0.0
     centre = np.average(values, weights=weight)
     return float(centre), float(np.sqrt(np.average((values - centre) ** 2, weights=weight)))
-
-
-def _stack(parts: list[Floats], n: int) -> Floats:
-    return np.column_stack(parts) if parts else np.empty((n, 0))
 
 
 def _names(term: LinearTerm) -> list[str]:

@@ -7,6 +7,7 @@ variables' contributions. The relative effect of the arm is a number beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from il7ml.features.columns import Columns
 from il7ml.features.design import LinearDesign, TreeDesign
+from il7ml.models.joined_trees import FEW, JoinedTrees, join_trees
 from il7ml.models.stored_trees import StoredTrees
 
 Floats = NDArray[np.float64]
@@ -78,8 +80,16 @@ class FittedTrees:
 
     def linear_predictor(self, columns: Columns, n: int) -> Floats:
         """Return the linear predictor without treatment, shape (n,)."""
-        margin = self.booster.inplace_predict(self.design.matrix(columns, n), predict_type="margin")
+        matrix = self.design.matrix(columns, n)
+        if n <= FEW and self._joined is not None:
+            margin = self._joined.margins(matrix)
+        else:
+            margin = self.booster.inplace_predict(matrix, predict_type="margin")
         return np.asarray(margin, dtype=float).reshape(n) + self.intercept
+
+    @cached_property
+    def _joined(self) -> JoinedTrees | None:
+        return None if self.nodes is None else join_trees([self.nodes])
 
     def contributions(self, columns: Columns, n: int) -> tuple[float, dict[str, Floats]]:
         """Return base and exact tree contributions (path-dependent TreeSHAP, Lundberg 2020)."""

@@ -118,29 +118,24 @@ class FittedEffect:
 
     def effect(self, columns: Columns, n: int) -> tuple[Floats, Floats]:
         """Return mean and variance of each patient's effect on the working scale, each of shape (n,)."""
-        matrix = limited(self.design.matrix(columns, n))
-        extra = self._extra(matrix, columns)
         mean, variance = np.empty(n), np.empty(n)
-        for rows in slices(n):
-            features = self.atoms.products(self.pairs, matrix[rows][:, self.straight], extra[rows])
+        for rows, features in self._features(columns, n):
             mean[rows], variance[rows] = self.moments.at(features)
         return mean + self.average[0], variance + self.average[1]
 
     def average_effect(self, columns: Columns, n: int) -> tuple[float, float]:
         """Return mean and variance of the average effect of these patients on the working scale."""
-        matrix = limited(self.design.matrix(columns, n))
-        extra = self._extra(matrix, columns)
         # The effect is linear in the features, so the average patient's features are all that matters.
-        total = sum(
-            self.atoms.products(self.pairs, matrix[rows][:, self.straight], extra[rows]).sum(axis=0)
-            for rows in slices(n)
-        )
+        total = sum(features.sum(axis=0) for _, features in self._features(columns, n))
         mean, variance = self.moments.at(np.atleast_2d(total / n))
         return float(mean[0]) + self.average[0], float(variance[0]) + self.average[1]
 
     def linear_predictor(self, columns: Columns, n: int) -> Floats:
         """Return each patient's mean effect on the working scale, shape (n,)."""
-        return self.effect(columns, n)[0]
+        mean = np.empty(n)
+        for rows, features in self._features(columns, n):
+            mean[rows] = self.moments.mean_at(features)
+        return mean + self.average[0]
 
     def to_scale(self, effect: Floats) -> Floats:
         """Return effects on the chosen scale."""
@@ -247,6 +242,13 @@ class FittedEffect:
             return _rebuilt(document, arrays, boosters)
         except (LookupError, TypeError, AttributeError, OverflowError):
             raise ValueError("the effect model lacks a part, or a part is of another type") from None
+
+    def _features(self, columns: Columns, n: int) -> Iterator[tuple[slice, Floats]]:
+        """Yield rows and their raw features."""
+        matrix = limited(self.design.matrix(columns, n))
+        extra = self._extra(matrix, columns)
+        for rows in slices(n):
+            yield rows, self.atoms.products(self.pairs, matrix[rows][:, self.straight], extra[rows])
 
     def _extra(self, matrix: Floats, columns: Columns) -> Floats:
         """Return risk and learned effect, standardised, shape (n, 1 or 2)."""

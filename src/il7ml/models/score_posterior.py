@@ -180,6 +180,11 @@ class Moments(NamedTuple):
         # No layer's second moment is below its squared mean, so anything below 0 is rounding.
         return layers.sum(axis=1), np.maximum(second - (layers**2).sum(axis=1), 0.0)
 
+    def mean_at(self, features: Floats) -> Floats:
+        """Return the mean alone, which takes a fraction of the time."""
+        size = self.squares.size
+        return np.asarray(np.einsum("if,f->i", features[:, :size] - self.centre[:size], self.layers.sum(axis=0)))
+
 
 class ScorePosterior(NamedTuple):
     """Posterior of the heterogeneity.
