@@ -30,6 +30,29 @@ def test_nothing_that_comes_breaks_a_promise(fuzzing, current):
     assert "path=/predict caller=127.0.0.1" in log.text
 
 
+def test_nothing_that_hypothesis_thinks_of_breaks_a_promise(fuzzing, current):
+    with fuzzing.served(current) as (port, log):
+        statuses, found = fuzzing.explore(port, PATIENT, 150, 1)
+    assert found == []
+    assert {200, 422} <= set(statuses)
+    assert "Traceback" not in log.text
+
+
+def test_hypothesis_finds_a_broken_promise(fuzzing, current, monkeypatch):
+    whole = Predictor.predict
+
+    def fail(self, patient):
+        if isinstance(patient.get("age"), float) and patient["age"] > 90:
+            raise ZeroDivisionError
+        return whole(self, patient)
+
+    monkeypatch.setattr(Predictor, "predict", fail)
+    with fuzzing.served(current) as (port, _):
+        _, [fault] = fuzzing.explore(port, PATIENT, 300, 1)
+    assert fault.endswith(": status 500")
+    assert '"age": 9' in fault or '"age": 1' in fault or "age=" in fault
+
+
 @pytest.mark.parametrize("message", ["age SECRETZQX", "age 73154731"])
 def test_a_broken_promise_is_found(fuzzing, current, monkeypatch, message):
     def fail(*_):
