@@ -143,3 +143,9 @@ def test_infer_describes_columns_by_their_dtypes():
 def test_infer_refuses_what_dtypes_do_not_tell(frame, message):
     with pytest.raises(InputError, match=message):
         infer_variables(frame)
+
+
+def test_a_ratio_too_large_for_a_number_is_missing():
+    columns = {"neutrophil_count": np.array([2e307, 9.0]), "absolute_lymphocyte_count": np.array([1e-3, 0.5])}
+    variables = with_derived(entries("neutrophil_count", "absolute_lymphocyte_count"))
+    np.testing.assert_array_equal(complete(columns, variables)["neutrophil_lymphocyte_ratio"], [np.nan, 18.0])

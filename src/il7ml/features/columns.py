@@ -30,7 +30,7 @@ class Derived(NamedTuple):
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = numerator / denominator
     return np.where(np.isfinite(ratio), ratio, np.nan)
 
