@@ -196,3 +196,9 @@ def test_a_tables_columns_are_those_of_the_json_form(measure, simulated):
     assert set(columns) - beyond <= set(answer)
     assert all(kind is float for name, kind in columns.items() if name.startswith((measure, "benefit")))
     assert {f"{measure}_treated", f"{measure}_untreated_high", "benefit_low"} <= set(columns)
+
+
+def test_an_identifier_cannot_command_the_terminal():
+    text = changed(patient_id="\ud800é\x1b[31m\u202e").to_text()
+    assert "(patient \\ud800é\\x1b[31m\\u202e)" in text
+    assert text.encode("utf-8")

@@ -360,7 +360,7 @@ def test_predict_asks_the_champion_by_default(tmp_path, capsys, models):
 
 
 def test_predict_reads_standard_input_and_says_out_of_scope_by_its_code(monkeypatch, capsys, models):
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"status": "out_of_scope"}'))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"status": "out_of_scope"}')))
     assert main(["predict", "--patient", "-"]) == 3
     assert "out_of_scope" in capsys.readouterr().out
 
@@ -373,12 +373,15 @@ def test_predict_of_a_table_counts_the_answers(capsys, models):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "not valid JSON. Expected an object of variables and values."),
+        (b"{", "not valid JSON in UTF-8. Expected an object of variables and values."),
+        (b'{"age": NaN}', "NaN and infinity are not JSON. Leave a missing value out, or give null."),
+        (b'{"age": 61, "age": 62}', "a key stands twice in one JSON object. Keep one."),
+        (b'{"patient_id": {"age": 61}}', "patient_id: expected text or a whole number, got an object."),
         (b"[" * 100_000, "not valid JSON"),
-        (b"[1, 2]", "expected one JSON object of variables and values, got list."),
-        (b"null", "expected one JSON object of variables and values, got NoneType."),
+        (b"[1, 2]", "expected one JSON object of variables and values, got an array."),
+        (b"null", "expected one JSON object of variables and values, got null."),
         (b"", "not valid JSON"),
-        (b"\xff\xfe", "cannot be read (it is not UTF-8 text)"),
+        (b"\xff\xfe", "not valid JSON in UTF-8"),
     ],
 )
 def test_patients_that_cannot_be_read_are_refused(tmp_path, capsys, models, content, message):

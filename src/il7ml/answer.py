@@ -43,6 +43,11 @@ def _short(number: float, sign: str = "") -> str:
     return f"{number:{sign}.3g}" if abs(number) < 999.5 else f"{number:{sign}.0f}"
 
 
+def _printable(text: str) -> str:
+    """Return text that a terminal shows and does not obey: control signs and lone surrogates are written as escapes."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
 def validation_sentence(validation: Mapping[str, Mapping[str, float]]) -> str:
     """Return a model's most telling figures in patients it was not fitted to; empty where there are none.
 
@@ -240,7 +245,7 @@ class Prediction:
     def to_text(self) -> str:
         """Return the answer as plain text for a terminal or a printout."""
         lines = [self.notice] if self.notice else []
-        lines.append(f"{self.outcome}{f' (patient {self.patient_id})' if self.patient_id else ''}")
+        lines.append(f"{self.outcome}{f' (patient {_printable(self.patient_id)})' if self.patient_id else ''}")
         if self.measure == "risk":
             plain, points = " %", " percentage points"
         else:

@@ -415,26 +415,24 @@ def _predict(arguments: argparse.Namespace) -> int:
         patient = ask_patient(predictor, sys.stdin, sys.stderr)
     prediction = predictor.predict(patient)
     if arguments.format == "json":
-        print(json.dumps(prediction.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(prediction.to_dict(), indent=1, allow_nan=False))  # ASCII: any text, on any terminal
     else:
         print(prediction.to_text())
     return OutOfScopeError.exit_code if prediction.status == "out_of_scope" else 0
 
 
 def _read_patient(source: str) -> dict[str, object]:
+    from il7ml.app.records import parse_object, patient_id
+
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"--patient {source}: cannot be read ({reason}). Check the path.") from None
+        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise InputError(f"--patient {source}: cannot be read ({error.strerror}). Check the path.") from None
     try:
-        patient = json.loads(text)
-    except (ValueError, RecursionError):
-        raise InputError(f"--patient {source}: not valid JSON. Expected an object of variables and values.") from None
-    if not isinstance(patient, dict):
-        raise InputError(
-            f"--patient {source}: expected one JSON object of variables and values, got {type(patient).__name__}."
-        )
+        patient = parse_object(content)
+        patient_id(patient)
+    except InputError as error:
+        raise InputError(f"--patient {source}: {error}") from None
     return patient
 
 

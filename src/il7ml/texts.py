@@ -148,3 +148,8 @@ ROLES = {
     "timing": "Timing",
     "other": "Other",
 }
+#: The service: where HTTP's own words would not say what to do.
+HTTP_PROBLEMS = {
+    404: "no such path. /openapi.json lists all; the page is at /.",
+    405: "this path takes another method, GET or POST. /openapi.json says which.",
+}

@@ -1,4 +1,4 @@
-"""From a JSON body to patients' records: what JSON leaves open is refused, and messages repeat no value."""
+"""From JSON to patients' records: what JSON leaves open is refused, and messages repeat no value."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except InputError:
         raise
     except (ValueError, RecursionError):
-        raise InputError("the body is not valid JSON in UTF-8. Expected an object.") from None
+        raise InputError("not valid JSON in UTF-8. Expected an object of variables and values.") from None
     if not isinstance(found, dict):
-        raise InputError(f"expected a JSON object, got {_kind(found)}.")
+        raise InputError(f"expected one JSON object of variables and values, got {_kind(found)}.")
     return found
 
 
@@ -86,7 +86,7 @@ def _check(record: Any) -> dict[str, Any] | InputError:
 
 def _object(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
-        raise InputError(f"expected a JSON object of variables and values, got {_kind(record)}.")
+        raise InputError(f"expected one JSON object of variables and values, got {_kind(record)}.")
     patient_id(record)
     return record
 

@@ -121,7 +121,7 @@ def create_app(
 
     async def http_problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)
-        return problem(error.status_code, str(error.detail))
+        return problem(error.status_code, texts.HTTP_PROBLEMS.get(error.status_code, str(error.detail)))
 
     async def own_fault(_: Request, error: Exception) -> Response:
         # The error's own text may hold a patient's values, so only its kind is told.
