@@ -1,9 +1,8 @@
 """Photograph the page for the documentation: form, answer and comparison, on a desktop and a tablet.
 
-Needs chromium and the package playwright. The pictures in docs/img are of a model trained on 1,000 simulated patients:
+Needs chromium and the package playwright. The pictures in docs/img are of the model and patient of docs/clinician.md:
 
-    il7ml simulate --n 1000 --seed 1 --out trial
-    il7ml train configs/il7_trial.yaml --set study=trial/study.yaml --set "models=[prevalence, logistic]"
+    il7ml train configs/il7_trial.yaml
     python benchmarks/screenshots.py --model RUN
 """
 

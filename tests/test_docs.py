@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import re
 import shlex
 import shutil
@@ -120,3 +121,20 @@ def test_every_dictionary_entry_is_in_the_table(key: str, variable: Variable) ->
     code = variable.loinc.code if variable.loinc else "-"
     row = f"| {' | '.join([*cells, code])} |"
     assert row in (ROOT / "docs/data.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_example_answer_is_the_same_everywhere():
+    page = (ROOT / "docs" / "clinician.md").read_text(encoding="utf-8")
+    answer = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    for text in (page, (ROOT / "README.md").read_text(encoding="utf-8")):
+        for line, name in (
+            (r"with Placebo", "risk_untreated"),
+            (r"with IL-7 \(CYT107\)", "risk_treated"),
+            (r"benefit", "benefit"),
+        ):
+            [shown] = re.findall(rf"^      {line} +(\S+) \((\S+) to (\S+)\) ", text, re.MULTILINE)
+            expected = (answer[name], answer[f"{name}_low"], answer[f"{name}_high"])
+            assert shown == tuple(f"{100 * number:.1f}" for number in expected), name
+        [need] = re.findall(r"^      number needed to treat +(\S+)$", text, re.MULTILINE)
+        assert need == f"{answer['number_needed_to_treat']:.1f}"
+    assert page.count(answer["notice"]) == 2
