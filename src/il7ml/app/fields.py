@@ -116,9 +116,15 @@ def ranges_of(card: CardVariable, eligible: tuple[float | None, float | None] | 
 
 
 def _range(low: float | None, high: float | None, factor: float) -> str:
-    shown = [None if end is None else f"{end / factor:.6g}" for end in (low, high)]
+    shown = [None if end is None else _shown(end, factor) for end in (low, high)]
     if shown[0] is None:
         return texts.PAGE["up_to"].format(high=shown[1])
     if shown[1] is None:
         return texts.PAGE["or_more"].format(low=shown[0])
     return texts.PAGE["limits"].format(low=shown[0], high=shown[1])
+
+
+def _shown(value: float, factor: float) -> str:
+    """Return a limit in a unit: as it stands in the canonical one, converted with no more digits than it bears."""
+    converted = value / factor
+    return f"{converted:.6g}" if factor == 1 or abs(converted) >= 100 else f"{converted:.3g}"
