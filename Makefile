@@ -32,7 +32,8 @@ demo: $(STAMP)  ## Train the two demonstration models, promote them and predict 
 test: $(STAMP)  ## Run all tests with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-soak: $(STAMP)  ## Kill commands at 200 random moments and look at what is left (SOAK=folder to go on from)
+soak: $(STAMP)  ## Kill commands at 200 random moments, change 20,000 inputs (SOAK=folder to go on from)
+	$(BIN)/python -m tests.fuzz_inputs --inputs 20000
 	$(BIN)/python -m tests.soak --points 200 --out $(or $(SOAK),soak)
 
 lint: $(STAMP)  ## Formatter, linter and type checker
