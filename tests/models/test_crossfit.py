@@ -38,9 +38,9 @@ class Spy:
         assert (treatment == self.expected.treatment[X["id"].astype(int)]).all()
         return self
 
-    def predict(self, X, treatment=0):
+    def predict_arms(self, X):
         Spy.seen.append((self.trained, set(X["id"])))
-        return X["id"].to_numpy() + 0.5 * treatment
+        return X["id"].to_numpy(), X["id"].to_numpy() + 0.5
 
 
 def test_nobody_is_predicted_by_a_model_that_has_seen_him(monkeypatch):
@@ -48,7 +48,7 @@ def test_nobody_is_predicted_by_a_model_that_has_seen_him(monkeypatch):
     Spy.seen, Spy.expected = [], sample
     monkeypatch.setattr(crossfit, "make_risk_model", lambda name, setting: Spy())
     result = cross_validate(sample, setting, models=("logistic",), folds=5, repeats=3, seed=1)
-    assert len(Spy.seen) == 2 * 5 * 3  # both arms of every fold
+    assert len(Spy.seen) == 5 * 3
     for trained, predicted in Spy.seen:
         assert not trained & predicted
         assert len(trained | predicted) == len(sample.y)
@@ -62,7 +62,7 @@ def test_repeats_use_different_folds(monkeypatch):
     Spy.seen, Spy.expected = [], sample
     monkeypatch.setattr(crossfit, "make_risk_model", lambda name, setting: Spy())
     cross_validate(sample, setting, models=("logistic",), folds=5, repeats=2, seed=1)
-    first, second = ({frozenset(predicted) for _, predicted in part} for part in (Spy.seen[:10], Spy.seen[10:]))
+    first, second = ({frozenset(predicted) for _, predicted in part} for part in (Spy.seen[:5], Spy.seen[5:]))
     assert len(first) == len(second) == 5
     assert first != second
 

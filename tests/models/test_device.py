@@ -77,6 +77,14 @@ def devices_asked_for(monkeypatch):
 
         return noted
 
+    class Noting(xgboost.Booster):
+        def __init__(self, params=None, *arguments, **keywords):
+            if params:
+                asked.append(params.get("device"))
+                params = {**params, "device": "cpu"}
+            super().__init__(params, *arguments, **keywords)
+
     monkeypatch.setattr(xgboost, "train", noting(xgboost.train))
+    monkeypatch.setattr(xgboost, "Booster", Noting)
     monkeypatch.setattr("xgboost.sklearn.train", noting(xgboost.sklearn.train))
     return asked

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 
 from il7ml.family import BINARY, CONTINUOUS, COUNT
 from il7ml.models.glm import PENALTIES, bearable_penalties, fit_glm
@@ -70,6 +71,22 @@ def test_fit_minimises_the_penalised_likelihood_with_the_arm_unpenalised(family,
     assert fit.coefficients[0] == pytest.approx(expected[1], rel=1e-3)  # the arm
     assert fit.intercept == pytest.approx(expected[0], rel=1e-3)
     np.testing.assert_allclose(fit.coefficients[1:], expected[2:], atol=2e-4)
+
+
+@by_family
+@pytest.mark.parametrize("relative", [PENALTIES[0], 0.3, PENALTIES[-1]])
+def test_fit_is_that_of_scikit_learn(family, relative):
+    matrix, y, _, weight, exposure = trial(family, p=20)
+    time = np.ones(y.size) if exposure is None else exposure
+    penalty = absolute(family, relative, y, weight, exposure)
+    reference = {
+        "binary": LogisticRegression(C=1 / penalty, solver="newton-cholesky", tol=1e-12),
+        "count": PoissonRegressor(alpha=penalty / (weight @ time), solver="newton-cholesky", tol=1e-12),
+        "continuous": Ridge(alpha=penalty, solver="cholesky"),
+    }[family.kind].fit(matrix, y / time, sample_weight=weight * time)
+    fit = fit_glm(family, matrix, y, weight=weight, exposure=exposure, penalties=(relative,))
+    np.testing.assert_allclose(fit.intercept, np.ravel(reference.intercept_)[0], rtol=1e-9)
+    np.testing.assert_allclose(fit.coefficients, np.ravel(reference.coef_), rtol=1e-7, atol=1e-10)
 
 
 @by_family

@@ -28,8 +28,8 @@ class MeanOfDrawn:
         self.mean = np.average(y, weights=sample_weight)
         return self
 
-    def predict(self, X, treatment=0):
-        return np.full(len(X), self.mean + treatment)
+    def predict_arms(self, X):
+        return np.full(len(X), self.mean), np.full(len(X), self.mean + 1)
 
 
 def test_counts_say_who_each_refit_has_seen(monkeypatch):

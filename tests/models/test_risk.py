@@ -99,6 +99,15 @@ def test_risk_is_that_without_treatment_and_the_arm_shifts_it_on_the_link_scale(
     assert fitted.fitted_.arm_effect < -0.3
 
 
+@by_model
+def test_both_arms_at_once_are_those_one_after_the_other(model):
+    X, y, arm, _ = trial()
+    fitted = clone(model).fit(X, y, arm)
+    untreated, treated = fitted.predict_arms(X)
+    np.testing.assert_array_equal(untreated, fitted.predict(X, 0))
+    np.testing.assert_array_equal(treated, fitted.predict(X, 1))
+
+
 def test_without_variables_each_arm_has_its_event_rate():
     X, y, arm, _ = trial()
     model = LinearRiskModel(variables={}).fit(X, y, arm)

@@ -92,10 +92,9 @@ def to_columns(frame: pd.DataFrame, variables: Mapping[str, Variable]) -> Column
         If a column is missing or stands twice, holds text or infinite numbers, a category is not one of the
         variable's levels, or a derived feature lacks its sources.
     """
-    places = _places(frame, [name for name in variables if name not in DERIVED])
     columns = {}
-    for name, place in places.items():
-        series, variable = frame.iloc[:, place], variables[name]
+    for name in _places(frame, [name for name in variables if name not in DERIVED]):
+        series, variable = frame[name], variables[name]
         columns[name] = _codes(series, variable, name) if variable.kind == "categorical" else _numbers(series, name)
     return complete(columns, variables)
 
@@ -179,7 +178,7 @@ def _infer(series: pd.Series, name: str) -> Variable:
 
 def _places(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, int]:
     """Return where each name stands among the frame's columns."""
-    columns = list(frame.columns)
+    columns = frame.columns.tolist()
     counts, places = Counter(columns), {name: place for place, name in enumerate(columns)}
     for name in names:
         if not counts[name]:

@@ -189,7 +189,7 @@ def _fit_others(
     model = make_risk_model(name, setting).fit(
         train.X, train.y, train.treatment, sample_weight=train.weight, exposure=train.exposure
     )
-    return name, np.where(test.treatment == 1, model.predict(test.X, 1), model.predict(test.X, 0))
+    return name, model.predict(test.X, test.treatment)
 
 
 def _fit_fold(
@@ -209,7 +209,7 @@ def _fit_fold(
         model = make_risk_model(name, setting).fit(
             train.X, train.y, train.treatment, sample_weight=train.weight, exposure=train.exposure
         )
-        found[f"untreated.{name}"], found[f"treated.{name}"] = model.predict(test, 0), model.predict(test, 1)
+        found[f"untreated.{name}"], found[f"treated.{name}"] = model.predict_arms(test)
     for learner_name in learners:
         learner = make_effect_learner(learner_name, setting, seed=seed)
         learner.fit(

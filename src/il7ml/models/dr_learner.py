@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from il7ml.errors import InputError, nearest
 from il7ml.evaluation.effects import DoublyRobustScores
 from il7ml.family import CONTINUOUS, Kind
-from il7ml.features.columns import as_frame, infer_variables, to_columns
+from il7ml.features.columns import infer_variables, to_columns
 from il7ml.features.design import LinearDesign, TreeDesign
 from il7ml.models.effect_learner import EffectLearner, MeansModel, Trial, cross_fit_means
 from il7ml.models.fitted import FittedLinear
@@ -157,7 +157,7 @@ class DRLearner(EffectLearner):
             sample_weight=trial.weight[rows],
             exposure=trial.exposure_of(rows),
         )
-        return lambda X: (model.predict(as_frame(X), 0), model.predict(as_frame(X), 1))
+        return model.predict_arms
 
     def _arms_means(self, frame: pd.DataFrame, trial: Trial, rows: NDArray[np.intp]) -> MeansModel:
         design = TreeDesign.learn(self.variables_)

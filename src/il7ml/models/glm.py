@@ -1,23 +1,18 @@
 """Ridge-penalised generalised linear models whose penalty is chosen by the corrected Akaike criterion.
 
 With a hundred patients an inner cross-validation chooses the penalty from folds of twenty, mostly noise; the criterion
-uses all patients and costs one fit a candidate. scikit-learn does the fitting.
+uses all patients and costs one fit a candidate.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import config_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 
 from il7ml.family import Family
+from il7ml.models.newton import Sums, descend, effective_df, sums_of
 
 Floats = NDArray[np.float64]
 
@@ -25,8 +20,8 @@ Floats = NDArray[np.float64]
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # The precision of a prior for a coefficient whose standard deviation is half a log odds.
 _WEAKEST = 4.0
-# An unpenalised column is one whose coefficient the penalty cannot see: blown up by this factor. A thousand shrinks an
-# arm effect by less than 1e-4 at the largest penalty and still keeps a separated arm's coefficient finite.
+# A column without penalty has one that is smaller by this factor squared. A thousand shrinks an arm effect by less than
+# 1e-4 at the largest penalty and still keeps a separated arm's coefficient finite.
 FREE = 1e3
 
 
@@ -106,26 +101,37 @@ def fit_glm(
     free = np.empty((n, 0)) if free is None else free
     weight = np.ones(n) if weight is None else weight
     used = weight > 0
-    design = np.hstack([free * FREE, matrix])[used]
     y, weight = y[used], weight[used]
     exposure = None if exposure is None else exposure[used]
     if penalties is not None and not penalties:
         raise ValueError("penalties must not be empty")
     if _is_degenerate(family, y):
         intercept = float(family.link(np.average(y, weights=weight)))
-        return GlmFit(intercept, np.zeros(design.shape[1]), max(penalties or PENALTIES), 0.0, 1.0)
+        return GlmFit(intercept, np.zeros(free.shape[1] + matrix.shape[1]), max(penalties or PENALTIES), 0.0, 1.0)
     information = column_information(family, y, weight, exposure)
     if penalties is None:
         penalties = bearable_penalties(family, information)
-    # The strongest penalty comes first, for it wins where all criteria are infinite: too few patients for any.
+    # The strongest penalty comes first: each fit starts from the last, and the strongest wins where all criteria are
+    # infinite, too few patients for any.
     candidates = sorted(penalties, reverse=True) if matrix.shape[1] else [1.0]
-    # Arrays come checked, and a validation fits thousands of small models, of whose time checks would take a sixth.
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        fits = [_fit(family, design, y, weight, exposure, each, each * information) for each in candidates]
-    best = min(fits, key=lambda fit: fit.criterion)
-    coefficients = best.coefficients.copy()
-    coefficients[: free.shape[1]] *= FREE
-    return best._replace(coefficients=coefficients)
+    total = weight.sum() if exposure is None else (weight * exposure).sum()
+    design = np.hstack([np.ones((y.size, 1)), free[used], matrix[used]])
+    shares = np.repeat([0.0, 1 / FREE**2, 1.0], [1, free.shape[1], matrix.shape[1]])
+    coefficients = np.zeros((1, shares.size))
+    coefficients[0, 0] = family.link((weight * y).sum() / total)
+
+    def sums_at(coefficients: Floats) -> Sums:
+        loss, gradient, hessian = sums_of(family, design, y, weight, exposure, coefficients[0])
+        return Sums(np.array([loss]), gradient[None], hessian[None])
+
+    fits = []
+    for each in candidates:
+        ridge = each * information * shares
+        coefficients, sums = descend(family, sums_at, coefficients, ridge[None])
+        df = effective_df(sums.hessian[0], ridge[1:])
+        criterion = corrected_aic(family, 2 * float(sums.loss[0]), df, float(weight.sum()))
+        fits.append(GlmFit(float(coefficients[0, 0]), coefficients[0, 1:].copy(), each, criterion, df))
+    return min(fits, key=lambda fit: fit.criterion)
 
 
 def bearable_penalties(family: Family, information: float) -> tuple[float, ...]:
@@ -155,69 +161,6 @@ def column_information(family: Family, y: Floats, weight: Floats, exposure: Floa
     total = weight.sum() if exposure is None else (weight * exposure).sum()
     mean = float((weight * y).sum() / total)
     return float(family.variance(np.array(mean)) * total)
-
-
-def _fit(
-    family: Family,
-    design: Floats,
-    y: Floats,
-    weight: Floats,
-    exposure: Floats | None,
-    relative: float,
-    penalty: float,
-) -> GlmFit:
-    if design.shape[1] == 0:
-        total = weight.sum() if exposure is None else (weight * exposure).sum()
-        intercept, coefficients = float(family.link(np.array((weight * y).sum() / total))), np.empty(0)
-    elif family.kind == "binary":
-        model = LogisticRegression(C=1 / penalty, solver="newton-cholesky", max_iter=200, tol=1e-6)
-        with _line_search_allowed_to_fail():
-            model.fit(design, y > 0.5, sample_weight=weight)
-        intercept, coefficients = float(model.intercept_[0]), model.coef_[0]
-    elif family.kind == "count":
-        time = np.ones_like(y) if exposure is None else exposure
-        # scikit-learn averages the deviance over the sample weights, so the penalty is divided by their sum.
-        model = PoissonRegressor(
-            alpha=penalty / float((weight * time).sum()), solver="newton-cholesky", max_iter=200, tol=1e-6
-        )
-        with _line_search_allowed_to_fail():
-            model.fit(design, y / time, sample_weight=weight * time)
-        intercept, coefficients = float(model.intercept_), model.coef_
-    else:
-        model = Ridge(alpha=penalty, solver="cholesky").fit(design, y, sample_weight=weight)
-        intercept, coefficients = float(model.intercept_), model.coef_
-    criterion, df = _criterion(family, design, y, weight, exposure, intercept + design @ coefficients, penalty)
-    return GlmFit(intercept, np.asarray(coefficients, dtype=float), relative, criterion, df)
-
-
-@contextmanager
-def _line_search_allowed_to_fail() -> Iterator[None]:
-    """Let scikit-learn's Newton solver fall back to L-BFGS in silence, as it does for a step that overshoots.
-
-    A resampled trial with one extreme patient brings this about; whether the fallback converges is still told.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Line search of Newton solver", ConvergenceWarning)
-        yield
-
-
-def _criterion(
-    family: Family,
-    design: Floats,
-    y: Floats,
-    weight: Floats,
-    exposure: Floats | None,
-    eta: Floats,
-    penalty: float,
-) -> tuple[float, float]:
-    """Return the corrected Akaike criterion and the effective degrees of freedom (intercept included)."""
-    mean = family.mean(eta)
-    curvature = weight * family.variance(mean) * (1.0 if exposure is None else exposure)
-    centred = design - np.average(design, axis=0, weights=curvature)
-    hessian = (centred * curvature[:, None]).T @ centred
-    df = 1.0 + float(np.trace(np.linalg.solve(hessian + penalty * np.eye(len(hessian)), hessian)))
-    deviance = 2 * float((weight * family.loss(y, mean, exposure)).sum())
-    return corrected_aic(family, deviance, df, float(weight.sum())), df
 
 
 def corrected_aic(family: Family, deviance: float, df: float, n: float) -> float:

@@ -123,5 +123,5 @@ def _fit_drawn(
         model = make_risk_model(name, setting).fit(
             drawn.X, drawn.y, drawn.treatment, sample_weight=drawn.weight, exposure=drawn.exposure
         )
-        found[f"untreated.{name}"], found[f"treated.{name}"] = model.predict(sample.X, 0), model.predict(sample.X, 1)
+        found[f"untreated.{name}"], found[f"treated.{name}"] = model.predict_arms(sample.X)
     return found

@@ -128,9 +128,17 @@ class PrognosticModel(BaseEstimator):  # type: ignore[misc]
         InputError
             As in `linear_predictor`; or if `treatment` is anything but 0 and 1.
         """
-        linear = np.clip(self.linear_predictor(X), *self.range_)
+        linear = self._kept_linear_predictor(X)
         given = np.full(linear.size, treatment) if np.ndim(treatment) == 0 else treatment
         return self.family.mean(linear + self.fitted_.arm_effect * arm_vector(given, linear.size))
+
+    def predict_arms(self, X: pd.DataFrame | ArrayLike) -> tuple[Floats, Floats]:
+        """Return what `predict` does without and with treatment, at the cost of one."""
+        linear = self._kept_linear_predictor(X)
+        return self.family.mean(linear), self.family.mean(linear + self.fitted_.arm_effect)
+
+    def _kept_linear_predictor(self, X: pd.DataFrame | ArrayLike) -> Floats:
+        return np.clip(self.linear_predictor(X), *self.range_)
 
     def contributions(self, X: pd.DataFrame | ArrayLike) -> tuple[float, pd.DataFrame]:
         """Return base and each variable's contribution on the link scale; they add up to `linear_predictor`."""
@@ -180,7 +188,7 @@ class PrognosticModel(BaseEstimator):  # type: ignore[misc]
         """Take note of the variables, and return patients and arrays that can be learned from."""
         frame = as_frame(X)
         self.variables_ = dict(self.variables) if self.variables is not None else infer_variables(frame)
-        self.feature_names_in_ = np.array(list(map(str, frame.columns)), dtype=object)
+        self.feature_names_in_ = np.array(list(map(str, frame.columns.tolist())), dtype=object)
         self.n_features_in_ = frame.shape[1]
         self._check_settings()
         return frame, self._checked(frame, y, treatment, sample_weight, exposure)
@@ -407,7 +415,10 @@ class BoostedRiskModel(PrognosticModel):
         )
         settings = self.settings(design, self.variables_)
         rounds = bearable_rounds(self.outcome, y, weight) if self.rounds is None else self.rounds
-        booster = xgboost.train(settings, data, num_boost_round=rounds)
+        # The rounds of `xgboost.train` without what it does around them, which takes a small trial as long again.
+        booster = xgboost.Booster(settings, [data])
+        for number in range(rounds):
+            booster.update(data, number)
         booster.set_param({"device": "cpu"})  # what it predicts from is in the processor's memory
         self.fitted_ = FittedTrees(design, booster, start.intercept, float(start.coefficients[0]))
         return self

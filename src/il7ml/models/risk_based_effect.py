@@ -87,7 +87,7 @@ class RiskBasedEffect(EffectLearner):
         return constant_shift(self.family, risk.linear_predictor(frame), float(effect.mean()))
 
     def _means(self, model: LinearRiskModel) -> MeansModel:
-        return lambda X: (model.predict(X, 0), model.predict(X, 1))
+        return model.predict_arms
 
     def _effect(self, risk: LinearRiskModel, shift: float, X: pd.DataFrame | ArrayLike) -> Floats:
         columns, n = self._columns(X)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from il7ml.errors import InputError
 from il7ml.family import Family
 from il7ml.features.columns import Columns
 from il7ml.features.design import LinearDesign
 from il7ml.features.stored_columns import StoredColumns
 from il7ml.models.glm import FREE, GlmFit, bearable_penalties, column_information, corrected_aic
+from il7ml.models.newton import Sums, descend, effective_df, sums_of
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -22,8 +23,6 @@ Bools = NDArray[np.bool_]
 BLOCK = 2**16
 # Beyond this many patients the weakest bearable penalty does what the choice among eight does (see `nuisance`).
 _LARGE = 100_000
-_MOST_STEPS = 60
-_SMALLEST_STEP = 1e-7
 
 
 class StoredPatients(NamedTuple):
@@ -51,14 +50,6 @@ class StoredPatients(NamedTuple):
             yield slice(start, stop), self.columns.rows(start, stop)
 
 
-class _Sums(NamedTuple):
-    """Of each group: loss, its gradient and its curvature at the group's coefficients (intercept, arm, columns)."""
-
-    loss: Floats
-    gradient: Floats
-    hessian: Floats
-
-
 def fit_streamed_glm(family: Family, design: LinearDesign, patients: StoredPatients) -> list[GlmFit]:
     """Fit both arms of each group with every penalty and keep the one with the smallest corrected Akaike criterion.
 
@@ -83,8 +74,7 @@ def fit_streamed_glm(family: Family, design: LinearDesign, patients: StoredPatie
 
     References
     ----------
-    As for `fit_glm`; McCullagh and Nelder, Generalized Linear Models, 1989, doi 10.1201/9780203753736 (Newton's method
-    with a canonical link).
+    As for `fit_glm`.
     """
     groups, width = patients.groups, len(design.owners) + 2
     coefficients = np.zeros((len(groups), width))
@@ -104,9 +94,10 @@ def fit_streamed_glm(family: Family, design: LinearDesign, patients: StoredPatie
         active = [place for place in range(len(groups)) if step < len(candidates[place])]
         strength = np.array([candidates[place][step][1] for place in active])
         shares = np.concatenate([[0.0, 1 / FREE**2], np.ones(width - 2)]) * strength[:, None]
-        coefficients[active], sums = _descend(family, design, patients, active, coefficients[active], shares)
+        add_up = partial(_add_up, family, design, patients, active)
+        coefficients[active], sums = descend(family, add_up, coefficients[active], shares)
         for row, place in enumerate(active):
-            df = _effective_df(sums.hessian[row], shares[row, 1:])
+            df = effective_df(sums.hessian[row], shares[row, 1:])
             deviance = 2 * float(sums.loss[row])
             fit = GlmFit(
                 float(coefficients[place, 0]),
@@ -121,38 +112,9 @@ def fit_streamed_glm(family: Family, design: LinearDesign, patients: StoredPatie
     return [fit for fit in best if fit is not None]
 
 
-def _descend(
-    family: Family,
-    design: LinearDesign,
-    patients: StoredPatients,
-    active: list[int],
-    start: Floats,
-    shares: Floats,
-) -> tuple[Floats, _Sums]:
-    """Return the coefficients at the smallest penalised loss, and the sums there; a step that overshoots is halved."""
-    half = 0.5 if family.kind == "continuous" else 1.0
-    reached, step = start, np.zeros_like(start)
-    lowest = np.full(len(active), np.inf)
-    for _ in range(_MOST_STEPS):
-        current = reached + step
-        sums = _add_up(family, design, patients, active, current)
-        objective = half * sums.loss + (shares * current**2).sum(axis=1) / 2
-        too_far = objective > lowest + 1e-9 * np.abs(lowest)
-        slope = sums.gradient + shares * current
-        newton = -np.array(
-            [np.linalg.solve(h + np.diag(share), g) for h, share, g in zip(sums.hessian, shares, slope, strict=True)]
-        )
-        reached = np.where(too_far[:, None], reached, current)
-        step = np.where(too_far[:, None], step / 2, newton)
-        lowest = np.where(too_far, lowest, objective)
-        if np.abs(step).max() < _SMALLEST_STEP:
-            return reached + step, sums
-    raise InputError("the regression did not converge. Leave out features that are sums of others, or rare categories.")
-
-
 def _add_up(
     family: Family, design: LinearDesign, patients: StoredPatients, active: list[int], coefficients: Floats
-) -> _Sums:
+) -> Sums:
     width = coefficients.shape[1]
     loss = np.zeros(len(active))
     gradient, hessian = np.zeros((len(active), width)), np.zeros((len(active), width, width))
@@ -161,24 +123,16 @@ def _add_up(
         matrix = np.hstack([np.ones((n, 1)), patients.treatment[rows, None], design.matrix(columns, n)])
         for place, group in enumerate(active):
             inside = patients.groups[group, rows] & (patients.weight[rows] > 0)
-            mine, y, weight = matrix[inside], patients.y[rows][inside], patients.weight[rows][inside]
             time = None if patients.exposure is None else patients.exposure[rows][inside]
-            mean = family.mean(mine @ coefficients[place])
-            expected, spread = (
-                (mean, family.variance(mean))
-                if time is None
-                else (
-                    mean * time,
-                    family.variance(mean) * time,
-                )
+            part = sums_of(
+                family,
+                matrix[inside],
+                patients.y[rows][inside],
+                patients.weight[rows][inside],
+                time,
+                coefficients[place],
             )
-            loss[place] += float(weight @ family.loss(y, mean, time))
-            gradient[place] += mine.T @ (weight * (expected - y))
-            hessian[place] += (mine * (weight * spread)[:, None]).T @ mine
-    return _Sums(loss, gradient, hessian)
-
-
-def _effective_df(hessian: Floats, shares: Floats) -> float:
-    """Return the trace of the hat matrix; the intercept, which counts whole, is projected out."""
-    inner = hessian[1:, 1:] - np.outer(hessian[1:, 0], hessian[0, 1:]) / hessian[0, 0]
-    return 1.0 + float(np.trace(np.linalg.solve(inner + np.diag(shares), inner)))
+            loss[place] += part[0]
+            gradient[place] += part[1]
+            hessian[place] += part[2]
+    return Sums(loss, gradient, hessian)
