@@ -172,7 +172,7 @@ def test_limits_are_normal_ones_on_the_working_scale(fit_with_trees):
     low, high = fitted.interval(columns, 300)
     np.testing.assert_allclose(np.log(low), mean - 1.959963985 * np.sqrt(variance), atol=1e-8)
     np.testing.assert_allclose(np.log(high), mean + 1.959963985 * np.sqrt(variance), atol=1e-8)
-    np.testing.assert_array_equal(fit_with_trees.predict(trial(300, 9)[0]), np.exp(mean))
+    np.testing.assert_allclose(fit_with_trees.predict(trial(300, 9)[0]), np.exp(mean), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["fit", "fit_with_trees"])

@@ -189,7 +189,7 @@ class EffectModel(EffectLearner):
     def predict(self, X: pd.DataFrame | ArrayLike) -> Floats:
         """Return the individual effect on the chosen scale, shape (n,)."""
         columns, n = self._columns(X)
-        return self.fitted_.to_scale(self.fitted_.effect(columns, n)[0])
+        return self.fitted_.to_scale(self.fitted_.linear_predictor(columns, n))
 
     def predict_interval(self, X: pd.DataFrame | ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats]:
         """Return lower and upper limits of the individual effect, each of shape (n,).

@@ -30,7 +30,7 @@ SCALES: dict[Kind, tuple[Scale, ...]] = {
     "continuous": ("difference", "ratio"),
 }
 # Patients that are worked on at a time.
-_BLOCK = 8192
+_BLOCK = 1024
 # Number of reference patients of an explanation, made variable by variable: from the 5 % to the 95 % quantile.
 _PROFILES = 50
 _LOWEST, _HIGHEST = 0.05, 0.95
@@ -119,21 +119,21 @@ class FittedEffect:
     def effect(self, columns: Columns, n: int) -> tuple[Floats, Floats]:
         """Return mean and variance of each patient's effect on the working scale, each of shape (n,)."""
         mean, variance = np.empty(n), np.empty(n)
-        for rows, features in self._features(columns, n):
+        for rows, features in self._features(columns, n, self.pairs):
             mean[rows], variance[rows] = self.moments.at(features)
         return mean + self.average[0], variance + self.average[1]
 
     def average_effect(self, columns: Columns, n: int) -> tuple[float, float]:
         """Return mean and variance of the average effect of these patients on the working scale."""
         # The effect is linear in the features, so the average patient's features are all that matters.
-        total = sum(features.sum(axis=0) for _, features in self._features(columns, n))
+        total = sum(features.sum(axis=0) for _, features in self._features(columns, n, self.pairs))
         mean, variance = self.moments.at(np.atleast_2d(total / n))
         return float(mean[0]) + self.average[0], float(variance[0]) + self.average[1]
 
     def linear_predictor(self, columns: Columns, n: int) -> Floats:
         """Return each patient's mean effect on the working scale, shape (n,)."""
         mean = np.empty(n)
-        for rows, features in self._features(columns, n):
+        for rows, features in self._features(columns, n, self.pairs[: self.moments.squares.size]):
             mean[rows] = self.moments.mean_at(features)
         return mean + self.average[0]
 
@@ -243,12 +243,12 @@ class FittedEffect:
         except (LookupError, TypeError, AttributeError, OverflowError):
             raise ValueError("the effect model lacks a part, or a part is of another type") from None
 
-    def _features(self, columns: Columns, n: int) -> Iterator[tuple[slice, Floats]]:
-        """Yield rows and their raw features."""
+    def _features(self, columns: Columns, n: int, pairs: Indices) -> Iterator[tuple[slice, Floats]]:
+        """Yield rows and their raw features, the products of these pairs of atoms."""
         matrix = limited(self.design.matrix(columns, n))
         extra = self._extra(matrix, columns)
         for rows in slices(n):
-            yield rows, self.atoms.products(self.pairs, matrix[rows][:, self.straight], extra[rows])
+            yield rows, self.atoms.products(pairs, matrix[rows][:, self.straight], extra[rows])
 
     def _extra(self, matrix: Floats, columns: Columns) -> Floats:
         """Return risk and learned effect, standardised, shape (n, 1 or 2)."""

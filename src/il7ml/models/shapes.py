@@ -110,17 +110,25 @@ class Atoms:
     phase: Floats
 
     def values(self, base: Floats, extra: Floats) -> Floats:
-        """Return the atoms of patients, shape (n, 1 + a + w)."""
-        source = np.hstack([base, extra])[:, self.column]
-        rest = source - self.cut
-        values = np.where(self.kind == 0, source, np.where(self.kind == 3, np.maximum(rest, 0.0), rest > 0))
-        values = np.where(self.kind == 2, 1.0 - values, values)
-        return np.hstack([np.ones((len(base), 1)), values, np.cos(base @ self.frequency + self.phase)])
+        """Return the atoms of patients, shape (n, 1 + a + w); those of one atom lie together in memory."""
+        values = np.empty((1 + self.column.size + self.phase.size, len(base)))
+        values[0] = 1.0
+        inner, waves = np.split(values[1:], [self.column.size])
+        np.take(np.vstack([base.T, extra.T]), self.column, axis=0, out=inner)
+        above, below, hinge = (np.flatnonzero(self.kind == kind) for kind in (1, 2, 3))
+        inner[above] = inner[above] > self.cut[above, None]
+        inner[below] = inner[below] <= self.cut[below, None]
+        inner[hinge] = np.maximum(inner[hinge] - self.cut[hinge, None], 0.0)
+        np.cos(self.frequency.T @ base.T + self.phase[:, None], out=waves)
+        return values.T
 
     def products(self, pairs: Indices, base: Floats, extra: Floats) -> Floats:
-        """Return the products of the pairs (f, 2) of atoms of patients, shape (n, f)."""
-        values = self.values(base, extra)
-        return np.take(values, pairs[:, 0], axis=1) * np.take(values, pairs[:, 1], axis=1)
+        """Return the products of the pairs (f, 2) of atoms of patients, shape (n, f); each lies together in memory."""
+        values = self.values(base, extra).T
+        products = values[pairs[:, 0]]
+        double = np.flatnonzero(pairs[:, 1])
+        products[double] *= values[pairs[double, 1]]
+        return products.T
 
 
 @dataclass(frozen=True)
