@@ -12,6 +12,7 @@ from il7ml import texts
 from il7ml.bundle import Estimate
 from il7ml.config import RunConfig
 from il7ml.report.training import training_report
+from il7ml.report.training_words import training_limits, training_words
 from il7ml.result import Candidate, TrainingResult
 
 METRICS = {
@@ -101,6 +102,7 @@ def page():
 def test_verdicts_come_first_and_open_items_last(page):
     assert page.text_of("h2") == [
         "Verdicts",
+        "In plain words",
         "Risk model",
         "Calibration",
         "Decision curve",
@@ -113,6 +115,8 @@ def test_verdicts_come_first_and_open_items_last(page):
         "The model",
         "Reporting items (TRIPOD+AI)",
         "Effects in individual patients (PATH)",
+        "Risk of bias (PROBAST+AI)",
+        "Limits",
         "Notes",
         "Intended use",
         "How to repeat this",
@@ -197,7 +201,7 @@ def test_items_are_filled_from_the_run_and_open_ones_listed(page):
         "Too small: 160 patients with 60 events, 1862 needed.",
         "In 1 variable, at most 12 % of one.",
         "5-fold cross-validation of the whole pipeline, 10 times.",
-        "1 tested, with Holm's adjustment: age.",
+        "1 tested, with Holm's adjustment: Age.",
         "external validation is missing",
     ):
         assert said in text.replace("\u00a0", " "), said
@@ -210,6 +214,73 @@ def test_items_are_filled_from_the_run_and_open_ones_listed(page):
     assert [row[0] for row in path if row[1] == "open"] == [
         "Prior evidence, and whether differences matter to patients"
     ]
+
+
+def test_concerns_about_bias_are_named(page):
+    items = {row[0]: row[1:] for row in page.rows("Items on bias")}
+    assert items["Participants: source"][0] == "concern"  # simulated
+    assert items["Analysis: enough patients"] == ["concern", "Too small: 160 patients with 60 events, 1862 needed."]
+    assert items["Predictors: none knows the outcome"][0] == "reported"
+    assert items["Validation in other patients"][0] == "open"
+    flow = pd.DataFrame({"rows": [170], "other_arms": [4], "analysed": [160], "control": [80], "treated": [80]})
+    audit = pd.DataFrame({"variable": ["age", "sex"], "warning": ["AUROC of 0.99 by itself", math.nan]})
+    worse = replace(result(), simulated=False, tables={"flow": flow, "leakage_audit": audit})
+    found = {row[0]: row[1:] for row in check_page(training_report(worse)).rows("Items on bias")}
+    assert found["Participants: source"] == ["reported", "Randomised trial, both arms."]
+    assert found["Predictors: none knows the outcome"] == ["concern", "By itself too good to be true: Age."]
+    assert found["Analysis: all patients"] == ["concern", "6 of those in the tables were not analysed."]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said", "is_unsure"),
+    [
+        (-0.246, -0.419, -0.074, "25 fewer in 100 patients had the outcome with Drug than with Placebo", False),
+        (-0.1, -0.3, 0.1, "(95 % CI 30 fewer to 10 more)", True),
+        (
+            0.21,
+            0.1,
+            0.32,
+            "21 more in 100 patients had the outcome with Drug than with Placebo (95 % CI 10 to 32",
+            False,
+        ),
+    ],
+)
+def test_the_average_effect_in_plain_words(value, low, high, said, is_unsure):
+    average = Estimate(value=value, low=low, high=high)
+    card = with_card(result().bundle, average_effect=average, control_label="Placebo", treated_label="Drug")
+    sentences = " ".join(training_words(replace(result(), bundle=card)))
+    assert said in sentences
+    assert ("No effect at all is compatible with the data." in sentences) == is_unsure
+    assert "160 simulated patients: 80 with Drug, 80 with Placebo. 60 events: Infection by day 30." in sentences
+    assert "all patients of an arm are given the same prediction" in sentences
+
+
+def test_a_model_and_its_credibility_in_plain_words():
+    chosen = replace(result(), selected="logistic", evidence="credible")
+    sentences = " ".join(training_words(chosen))
+    assert "62 % of pairs (AUROC 0.62 (0.50 to 0.71); 50 % is chance)" in sentences
+    assert "credibly differs" in sentences
+    assert not any("does not mean that there are none" in limit for limit in training_limits(chosen))
+    assert any("does not mean that there are none" in limit for limit in training_limits(result()))
+
+
+def test_small_groups_are_counted_not_listed():
+    table = pd.DataFrame(
+        {"characteristic": ["sex", "site", "site"], "group": ["female", "a", "b"], "n": [24.0, math.nan, math.nan],
+         "events": [7.0, math.nan, math.nan], "metric": ["observed_expected"] * 3,
+         "estimate": [0.9, math.nan, math.nan], "low": [0.5, math.nan, math.nan], "high": [1.6, math.nan, math.nan],
+         "hidden": [False, True, True]}
+    )  # fmt: skip
+    page = check_page(training_report(replace(result(), tables={"risk_by_group": table})))
+    assert page.rows("Figures by group of patients")[1:] == [
+        ["Sex", "female", "24", "7", "Observed to expected", "0.90 (0.50 to 1.60)"]
+    ]
+    assert "Groups of fewer than ten patients are not shown: 2 by site." in page.text
+
+
+def test_complete_data_are_said_to_be_complete():
+    table = pd.DataFrame({"variable": [], "control": [], "treated": [], "share": []})
+    assert "No value is missing." in check_page(training_report(replace(result(), tables={"missing_data": table}))).text
 
 
 def test_what_is_not_known_is_open():

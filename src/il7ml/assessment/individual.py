@@ -89,7 +89,7 @@ def assess_individual(
             plots.Average(average.value, average.low, average.high),
             f"Effect by quarter of predicted effect: {title}",
             measure,
-            "predicted effect",
+            "Predicted effect",
             level,
         ),
         "who_is_in_the_groups": plots.classification_figure(

@@ -9,6 +9,7 @@ from il7ml.bundle import Estimate
 from il7ml.report.checklists import eligibility_limits
 from il7ml.report.rounding import estimate_text
 from il7ml.report.training import metric_label
+from il7ml.report.training_words import ONE_TRIAL
 from il7ml.result import TrainingResult
 
 #: Longest description that a registry takes, in characters.
@@ -24,10 +25,6 @@ _HEADLINE = (
     "poisson_deviance",
     "r2",
     "rmse",
-)
-_ONE_TRIAL = (
-    "Validated in the patients that it was trained on, by cross-validation. Before it is used elsewhere it has to be "
-    "validated, and where needed recalibrated, in patients of that place."
 )
 
 
@@ -71,7 +68,7 @@ def model_card(result: TrainingResult) -> str:
             "",
             "**Limits.**",
             "",
-            f"- {_ONE_TRIAL}",
+            f"- {ONE_TRIAL}",
             *(f"- {note}" for note in result.notes if note != texts.SIMULATED),
         ]
     )

@@ -20,11 +20,19 @@ class Item(NamedTuple):
         What the run says, or what the authors have to add.
     is_open : bool
         Whether the run cannot answer it.
+    is_concern : bool
+        Whether the answer speaks against trusting the model.
     """
 
     name: str
     answer: str
     is_open: bool = False
+    is_concern: bool = False
+
+    @property
+    def status(self) -> str:
+        """The item's state in a word."""
+        return "open" if self.is_open else "concern" if self.is_concern else "reported"
 
 
 def tripod_items(result: TrainingResult) -> Iterator[Item]:
@@ -43,17 +51,8 @@ def tripod_items(result: TrainingResult) -> Iterator[Item]:
     yield Item("Outcome", f"{result.endpoint_title}: {result.estimand}")
     predictors = [entry.variable.term for entry in card.variables.values()]
     yield Item("Predictors", f"{len(predictors)}, all known at or before randomisation: {', '.join(predictors)}.")
-    yield Item("Sample size", f"{result.sample_size[:1].upper()}{result.sample_size[1:]}")
-    missing = result.tables.get("missing_data")
-    if missing is None or not len(missing):
-        yield Item("Missing data", "None.")
-    else:
-        variables = f"{len(missing)} variable{'s' if len(missing) > 1 else ''}"
-        yield Item(
-            "Missing data",
-            f"In {variables}, at most {percent(float(missing['share'].max()))} of one. Replaced inside each fold, by "
-            "the median with an indicator for linear models.",
-        )
+    yield Item("Sample size", _first_upper(result.sample_size))
+    yield Item("Missing data", _missing_words(result))
     yield Item("Class imbalance", "No resampling: it would spoil calibration.")
     yield Item(
         "Model building",
@@ -71,6 +70,17 @@ def tripod_items(result: TrainingResult) -> Iterator[Item]:
     yield Item("Fairness", "Performance by sex, age and site has to be judged by the authors.", True)
     yield Item("Patient and public involvement", "For the authors to state.", True)
     yield Item("Protocol, registration, ethics, funding, conflicts of interest", "For the authors to state.", True)
+
+
+def _missing_words(result: TrainingResult) -> str:
+    missing = result.tables.get("missing_data")
+    if missing is None or not len(missing):
+        return "None."
+    variables = f"{len(missing)} variable{'s' if len(missing) > 1 else ''}"
+    return (
+        f"In {variables}, at most {percent(float(missing['share'].max()))} of one. Replaced inside each fold, by "
+        "the median with an indicator for linear models."
+    )
 
 
 def path_items(result: TrainingResult) -> Iterator[Item]:
@@ -93,10 +103,10 @@ def path_items(result: TrainingResult) -> Iterator[Item]:
     )
     yield Item("Absolute and relative scale", "Average effects stand on both; effects by risk are absolute.")
     tables = result.tables.get("heterogeneity_modifiers")
-    modifiers = [] if tables is None else [str(name) for name in tables["modifier"]]
+    modifiers = [] if tables is None else [variable_label(card, str(code)) for code in tables["modifier"]]
     yield Item(
         "Few effect modifiers, stated beforehand",
-        f"{len(modifiers)} tested, with Holm's adjustment: {', '.join(modifiers).replace('_', ' ')}."
+        f"{len(modifiers)} tested, with Holm's adjustment: {', '.join(modifiers)}."
         if modifiers
         else "None was stated.",
         not modifiers,
@@ -110,6 +120,82 @@ def path_items(result: TrainingResult) -> Iterator[Item]:
     yield Item(
         "Prior evidence, and whether differences matter to patients", "For the authors to state, with clinicians.", True
     )
+
+
+def probast_items(result: TrainingResult) -> Iterator[Item]:
+    """Yield what a reader looks for who asks how far figures may be biased and whom the model suits.
+
+    References
+    ----------
+    Moons et al., BMJ 2025;388:e082505, doi 10.1136/bmj-2024-082505.
+    """
+    card, config = result.bundle.card, result.config
+    yield Item(
+        "Participants: source",
+        "Simulated patients: figures say nothing about real ones."
+        if result.simulated
+        else "Randomised trial, both arms.",
+        is_concern=result.simulated,
+    )
+    yield Item("Participants: like those whom the model is meant for", "For the authors to judge.", True)
+    yield Item("Predictors: known when the model is used", "All stood at or before randomisation.")
+    suspect = _suspect(result)
+    yield Item(
+        "Predictors: none knows the outcome",
+        f"By itself too good to be true: {', '.join(suspect)}." if suspect else "None predicts it too well by itself.",
+        is_concern=bool(suspect),
+    )
+    yield Item("Predictors: measured alike in all patients", "For the authors to judge.", True)
+    yield Item("Outcome: defined beforehand, alike in both arms", f"{result.estimand} One definition for both arms.")
+    yield Item("Outcome: determined without knowledge of the predictors", "For the authors to judge.", True)
+    small = result.sample_size.startswith("too small")
+    yield Item("Analysis: enough patients", _first_upper(result.sample_size), is_concern=small)
+    lost = _unanalysed(result)
+    yield Item(
+        "Analysis: all patients",
+        f"{lost:,} of those in the tables were not analysed." if lost else "All in the tables were analysed.",
+        is_concern=bool(lost),
+    )
+    yield Item("Analysis: missing values", _missing_words(result))
+    yield Item(
+        "Analysis: overfitting",
+        f"Whole pipeline, choice of the model included, repeated in {config.validation.repeats} x "
+        f"{config.validation.folds} folds and {config.validation.bootstrap} bootstrap samples.",
+    )
+    yield Item("Analysis: calibration and discrimination", "Both, with intervals; instability and net benefit beside.")
+    yield Item("Analysis: class imbalance", "No resampling, which would spoil calibration.")
+    yield Item("Validation in other patients", "None: figures are of the patients of this trial.", True)
+    yield Item(
+        "Applicability", f"{'; '.join(eligibility_limits(card)) or 'Eligibility not stated'}. For the reader.", True
+    )
+
+
+def _suspect(result: TrainingResult) -> list[str]:
+    table = result.tables.get("leakage_audit")
+    if table is None or "warning" not in table:
+        return []
+    warned = table["warning"].fillna("").astype(str) != ""
+    return [variable_label(result.bundle.card, str(code)) for code in table.loc[warned, "variable"]]
+
+
+def _unanalysed(result: TrainingResult) -> int:
+    flow = result.tables.get("flow")
+    if flow is None or not {"rows", "other_arms", "analysed"} <= set(flow):
+        return 0
+    row = flow.iloc[0]
+    return int(row["rows"] - row["other_arms"] - row["analysed"])
+
+
+def variable_label(card: Card, code: str) -> str:
+    """Return a variable's name in words; a level, which stands in brackets behind its code, after a colon."""
+    name, bracket, level = code.partition("[")
+    entry = card.variables.get(name)
+    label = entry.variable.term if entry else _first_upper(name.replace("_", " "))
+    return f"{label}: {level.rstrip(']').replace('_', ' ')}" if bracket else label
+
+
+def _first_upper(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def eligibility_limits(card: Card) -> list[str]:

@@ -45,11 +45,15 @@ _HEADINGS = {
 # A column of the first kind takes in its limits, which stand in the columns of the second.
 _WITH_LIMITS = (
     *((name, "low", "high") for name in ("estimate", "mean", "incidence", "effect", "observed", "net_benefit")),
+    ("difference", "low", "high"),
+    ("gain", "low", "high"),
     ("mean_abs_shap", "low", "high"),
     ("mean_abs_interaction", "low", "high"),
     ("median", "q1", "q3"),
 )
 _CODES = {"scale": scale_name}
+# Whole numbers that a gap elsewhere in the column has made others.
+_COUNTS = ("n", "events", "size")
 
 
 def as_table(
@@ -171,7 +175,13 @@ def _texts(name: str, values: list[object], words: Mapping[str, str] | None) -> 
         write = _percentage
     elif name == "day":
         write = "{:g}".format
+    elif name in _COUNTS:
+        write = _count
     return [_text(value, write) for value in values]
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value.is_integer() else number(value)
 
 
 def _percentage(value: float) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from il7ml import texts
 from il7ml.bundle import Estimate
-from il7ml.report.checklists import Item, path_items, tripod_items
+from il7ml.report.checklists import Item, path_items, probast_items, tripod_items, variable_label
 from il7ml.report.page import (
     Bullets,
     Column,
@@ -26,6 +26,7 @@ from il7ml.report.page import (
 )
 from il7ml.report.rounding import estimate_text, number
 from il7ml.report.tables import as_table, with_levels
+from il7ml.report.training_words import training_limits, training_words
 from il7ml.result import TrainingResult
 
 LEARNERS = {
@@ -50,6 +51,7 @@ METRICS = {
     "ici": "Mean distance from ideal (ICI)",
     "log_loss": "Log loss",
     "net_benefit": "Net benefit",
+    "observed_expected": "Observed to expected",
     "poisson_deviance": "Poisson deviance",
     "r2": "Share of variance explained (R²)",
     "rmse": "Root mean squared error",
@@ -127,6 +129,7 @@ _FOLDED = (
     "benefit_calibration_curve",
     "targeting_curve",
     "policy_value",
+    "missing_shares",
     "missing_tests",
     "leakage_audit",
     "risk_metrics",
@@ -175,6 +178,11 @@ _HEADINGS = {
     "tau2": "Variance between sites",
     "i2": "Share of variance between sites (I²)",
     "all_net_benefit": "Treating all",
+    "n_first": "Patients, lowest",
+    "n_last": "Patients, highest",
+    "first": "Lowest quarter",
+    "last": "Highest quarter",
+    "standardised": "In standard deviations",
     "correlated_with": "Goes with",
     "first_label": "Variable",
     "second_label": "Other variable",
@@ -221,6 +229,7 @@ def training_report(result: TrainingResult) -> str:
         notice=texts.SIMULATED if result.simulated else "",
         sections=(
             Section("Verdicts", tuple(_verdicts(result))),
+            Section("In plain words", (Bullets(training_words(result)),)),
             *(Section(name, (*first.get(name, ()), *placed.get(name, ()))) for name in headings),
             Section("The model", tuple(_model(result))),
             Section("Reporting items (TRIPOD+AI)", tuple(_items("Reporting items", tripod_items(result), _TRIPOD))),
@@ -228,6 +237,8 @@ def training_report(result: TrainingResult) -> str:
                 "Effects in individual patients (PATH)",
                 tuple(_items("Items on individual effects", path_items(result), _PATH)),
             ),
+            Section("Risk of bias (PROBAST+AI)", tuple(_items("Items on bias", probast_items(result), _PROBAST))),
+            Section("Limits", (Bullets(training_limits(result)),)),
             Section("Notes", (Bullets(notes),) if notes else ()),
             Section("Intended use", (Paragraph(texts.INTENDED_USE),)),
             Section("How to repeat this", (_origin(result), Source("Configuration", result.config.to_yaml()))),
@@ -239,6 +250,10 @@ def training_report(result: TrainingResult) -> str:
 _TRIPOD = (
     "What a reader of a prediction model looks for, after TRIPOD+AI (Collins et al., BMJ 2024;385:e078378, "
     "doi 10.1136/bmj-2023-078378), in our own words and filled in from this run. Open items are for the authors."
+)
+_PROBAST = (
+    "What bears on bias and on whom the model suits, after PROBAST+AI (Moons et al., BMJ 2025;388:e082505, "
+    "doi 10.1136/bmj-2024-082505), in our own words and filled in from this run. A concern lowers trust in the figures."
 )
 _PATH = (
     "After the PATH statement (Kent et al., Ann Intern Med 2020;172:35, doi 10.7326/M18-3667), in our own words and "
@@ -345,7 +360,9 @@ def _placed(result: TrainingResult) -> dict[str, list[Part]]:
         parts = found.setdefault(place, [])
         if name in result.figures:
             parts.append(_picture(result, name, caption))
-        if name in result.tables:
+        if name == "missing_data" and result.tables[name].empty:
+            parts.append(Paragraph("No value is missing."))
+        elif name in result.tables:
             parts.append(_table(result, name, caption))
     return found
 
@@ -366,14 +383,14 @@ def _shap_note(result: TrainingResult, name: str) -> str:
 def _table(result: TrainingResult, name: str, caption: str) -> Table:
     frame, card = result.tables[name], result.bundle.card
     headings = {**_HEADINGS, "control": card.control_label, "treated": card.treated_label}
-    group_by = None
+    group_by, note = None, _NOTES.get(name, "")
     if name.startswith("shap_") or name == "correlated_features":
-        note = _shap_note(result, name)
+        caveat = _shap_note(result, name)
         if "scale" in frame:
             headings |= {"mean_abs_shap": f"Mean absolute SHAP value, {frame['scale'].iloc[0]}"}
             headings |= {"mean_shap": f"Mean SHAP value, {frame['scale'].iloc[0]}"}
         frame = _ranked(frame.drop(columns=[column for column in _UNSEEN if column in frame]))
-        caption = f"{caption} ({note})" if note else caption
+        caption = f"{caption} ({caveat})" if caveat else caption
     elif name == "risk_corrected":
         frame = frame[["model", *(column for column in frame if column != "model")]]
     elif name == "table_one":
@@ -387,11 +404,20 @@ def _table(result: TrainingResult, name: str, caption: str) -> Table:
     elif name == "number_needed_to_treat":
         frame = frame[["text"]]
     elif name == "heterogeneity_modifiers":
-        frame = frame.assign(modifier=frame["modifier"].map(lambda code: _variable(result, str(code))))
+        frame = frame.assign(modifier=frame["modifier"].map(lambda code: variable_label(card, str(code))))
+    elif name == "risk_by_group":
+        frame, note = _shown_groups(frame)
+    elif name == "who_is_in_the_groups":
+        frame = frame.drop(columns=["standardised_low", "standardised_high"])
+    elif name == "learning_curve_gain":
+        frame = frame.rename(columns={"gain_low": "low", "gain_high": "high"})
     words = {
         "model": texts.MODEL_LABELS,
         "learner": LEARNERS,
         "metric": {str(code): metric_label(str(code)) for code in frame.get("metric", ())},
+        "variable": {str(code): variable_label(card, str(code)) for code in frame.get("variable", ())},
+        "characteristic": {str(code): _sentence(str(code)) for code in frame.get("characteristic", ())},
+        "arm": {"0": card.control_label, "1": card.treated_label, "all": "All"},
     }
     return as_table(
         frame,
@@ -400,7 +426,7 @@ def _table(result: TrainingResult, name: str, caption: str) -> Table:
         words=words,
         group_by=group_by,
         level=result.config.validation.level,
-        note=_NOTES.get(name, ""),
+        note=note,
         is_folded=name in _FOLDED,
     )
 
@@ -422,11 +448,13 @@ def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[first, *(column for column in frame if column != first)]]
 
 
-def _variable(result: TrainingResult, code: str) -> str:
-    """Return a variable's name in words; a level stands behind it in brackets."""
-    name, bracket, level = code.partition("[")
-    entry = result.bundle.card.variables.get(name)
-    return f"{entry.variable.term if entry else _sentence(name)}{bracket}{level}"
+def _shown_groups(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the groups that are large enough to be shown, and how many are not."""
+    hidden = frame["hidden"].astype(bool)
+    left_out = frame.loc[hidden, ["characteristic", "group"]].drop_duplicates()
+    parts = [f"{count} by {name}" for name, count in left_out["characteristic"].value_counts(sort=False).items()]
+    note = f"Groups of fewer than ten patients are not shown: {', '.join(parts)}." if parts else ""
+    return frame.loc[~hidden].drop(columns="hidden"), note
 
 
 def _model(result: TrainingResult) -> Iterator[Part]:
@@ -457,7 +485,7 @@ def _model(result: TrainingResult) -> Iterator[Part]:
 
 def _items(caption: str, items: Iterable[Item], source: str) -> Iterator[Part]:
     yield Paragraph(source)
-    rows = tuple((item.name, "open" if item.is_open else "reported", item.answer) for item in items)
+    rows = tuple((item.name, item.status, item.answer) for item in items)
     yield Table(caption, (Column("Item"), Column("Status"), Column("In this run")), (Group("", rows),))
 
 
