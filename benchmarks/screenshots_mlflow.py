@@ -34,6 +34,8 @@ ROOT = Path(__file__).parents[1]
 _SIZE = (1500, 950)
 _COLOURS = 96  # enough for text and lines; a fifth of the bytes
 _START_S = 120
+#: What unfolds the candidates of the first run.
+_CANDIDATES = "[role=gridcell] button >> visible=true"
 
 
 def free_port() -> int:
@@ -54,15 +56,23 @@ def wait_for(address: str) -> None:
     raise SystemExit(f"MLflow's pages did not come up within {_START_S} seconds.")
 
 
-def photograph(page: Page, address: str, path: Path, scroll_to: str = "", wait_for_text: str = "") -> None:
-    """Open an address and write what is visible as a PNG of few colours."""
+def tidy(page: Page, address: str) -> None:
+    """Choose the view of model training and close what covers the pages: the assistant and the registry's greeting."""
+    page.goto(f"{address}/#/models")
+    for name in ("Try it now", "Model training"):
+        page.get_by_text(name, exact=True).first.click(timeout=60_000)
+    assistant = page.get_by_text("MLflow Assistant").first
+    assistant.wait_for(timeout=60_000)
+    assistant.locator("xpath=ancestor::*[.//button][1]").get_by_role("button").last.click()
+
+
+def photograph(page: Page, address: str, path: Path, *unfold: str) -> None:
+    """Open an address, click on what unfolds it and write what is visible as a PNG of few colours."""
     page.goto("about:blank")
     page.goto(address)
-    if wait_for_text:
-        page.get_by_text(wait_for_text).first.wait_for(timeout=60_000)
     page.wait_for_timeout(4000)  # the pages load their parts one after the other
-    if scroll_to:
-        page.get_by_text(scroll_to).first.scroll_into_view_if_needed()
+    for each in unfold:
+        page.locator(each).first.click(timeout=60_000)
         page.wait_for_timeout(2000)
     image = Image.open(io.BytesIO(page.screenshot()))
     image.convert("RGB").quantize(_COLOURS).save(path, optimize=True)
@@ -83,7 +93,8 @@ def main() -> None:
         raise SystemExit(f"No experiment {given.experiment!r} in this store.")
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
     trainings = [run for run in runs if "log_loss" in run.data.metrics and "risk_model" in run.data.tags]
-    first, several = trainings[0].info.run_id, [run.info.run_id for run in trainings[:6]]
+    first = next(run.info.run_id for run in trainings if "mlflow.parentRunId" not in run.data.tags)
+    several = [run.info.run_id for run in trainings if "mlflow.parentRunId" in run.data.tags][:6]
     home = f"http://127.0.0.1:{port}/#"
     within = f"{home}/experiments/{experiment.experiment_id}"
     asked = urllib.parse.urlencode({"runs": json.dumps(several), "experiments": json.dumps([experiment.experiment_id])})
@@ -94,8 +105,9 @@ def main() -> None:
             with sync_playwright() as play:
                 browser = play.chromium.launch(executable_path=shutil.which("chromium"))
                 page = browser.new_page(viewport={"width": _SIZE[0], "height": _SIZE[1]})
-                photograph(page, f"{within}/runs", given.out / "mlflow-runs.png")
-                photograph(page, f"{within}/runs/{first}", given.out / "mlflow-run.png")
+                tidy(page, f"http://127.0.0.1:{port}")
+                photograph(page, f"{within}/runs", given.out / "mlflow-runs.png", _CANDIDATES)
+                photograph(page, f"{within}/runs/{first}", given.out / "mlflow-run.png", "text=Show more")
                 photograph(page, f"{home}/compare-runs?{asked}", given.out / "mlflow-compare.png")
                 photograph(page, f"{home}/models", given.out / "mlflow-models.png")
                 browser.close()

@@ -206,10 +206,10 @@ def test_the_summary_gives_verdicts_before_figures_and_says_for_what_it_is():
     text = summary(RESULT)
     order = [
         "# A trial",
-        "Endpoint: Infection by day 30. At least one infection.",
         "Heterogeneity of the effect: **none**. No evidence.",
         "Sample size: too small: 109 patients.",
         "Risk model: **logistic**.",
+        "Endpoint: Infection by day 30. At least one infection.",
         "| figure | estimate | 95 % interval |",
         "| auroc | 0.7 | 0.6 to 0.8 |",
         "| ate | -0.16 | -0.3 to -0.02 |",

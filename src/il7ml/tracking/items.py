@@ -223,12 +223,12 @@ def summary(result: TrainingResult) -> str:
     lines += [
         f"### {result.title}",
         "",
-        f"Endpoint: {result.endpoint_title}. {result.estimand}",
-        "",
         f"- Heterogeneity of the effect: **{result.evidence}**. {result.evidence_reason}",
         f"- Sample size: {result.sample_size}",
         f"- Risk model: **{result.selected}**. {result.selection_reason} Its figures are for the arm that "
         "each patient was in, which the event rate knows, too.",
+        "",
+        f"Endpoint: {result.endpoint_title}. {result.estimand}",
         "",
         f"| figure | estimate | {100 * result.config.validation.level:g} % interval |",
         "|---|---|---|",
