@@ -8,7 +8,9 @@ import pandas as pd
 
 from il7ml import texts
 from il7ml.bundle import Estimate
+from il7ml.family import family_of
 from il7ml.report.checklists import Item, path_items, probast_items, tripod_items, variable_label
+from il7ml.report.full_model import full_model
 from il7ml.report.page import (
     Bullets,
     Column,
@@ -481,6 +483,8 @@ def _model(result: TrainingResult) -> Iterator[Part]:
         for entry in card.variables.values()
     )
     yield Table("Predictors that the model may be given", columns, (Group("", rows),))
+    variables = {name: entry.variable for name, entry in card.variables.items()}
+    yield from full_model(result.bundle.risk, variables, family_of(result.kind))
 
 
 def _items(caption: str, items: Iterable[Item], source: str) -> Iterator[Part]:
