@@ -13,7 +13,21 @@ SOURCE = Path(__file__).parents[1] / "src" / "il7ml"
 # From the ground up. A string is a room: a folder or a single file; a tuple is a room of several files. A file may
 # import from lower floors and from its own room, and never from another room of its floor.
 FLOORS = (
-    (("errors", "family", "schema", "parallel", "cluster", "state", "config", "sweep_config", "texts", "notebook"),),
+    (
+        (
+            "errors",
+            "family",
+            "schema",
+            "parallel",
+            "cluster",
+            "state",
+            "config",
+            "sweep_config",
+            "texts",
+            "notebook",
+            "versions",
+        ),
+    ),
     ("data",),
     ("features", "evaluation", "endpoints"),
     ("models",),

@@ -538,8 +538,11 @@ def _ui(arguments: argparse.Namespace) -> int:
     import subprocess
 
     from il7ml.tracking import resolve_uri, ui_command
+    from il7ml.tracking.opening import open_store
 
-    command, environment = ui_command(resolve_uri(arguments.uri), arguments.host, arguments.port)
+    uri = resolve_uri(arguments.uri)
+    open_store(uri)  # so that no killed run is shown as running
+    command, environment = ui_command(uri, arguments.host, arguments.port)
     print(
         f"MLflow opens at http://{arguments.host}:{arguments.port} in its GenAI view: choose 'Model training' at the "
         "top left, then an experiment. Stop with Ctrl-C."

@@ -24,3 +24,24 @@ def test_repeats_are_averaged_and_unknown_outcomes_left_out():
 def test_without_events_there_is_no_sensitivity():
     table = roc_curve([0, 0], [0.1, 0.2])
     assert table["true_positive_rate"][1:].isna().all()
+
+
+def test_a_coarse_curve_lies_on_the_exact_one_and_shows_no_single_patient():
+    rng = np.random.default_rng(4)
+    risk = rng.random(55)
+    risk[:12] = 0.5  # ties stay together
+    y = (rng.random(55) < risk).astype(float)
+    exact, coarse = roc_curve(y, risk), roc_curve(y, risk, smallest=10)
+    assert list(coarse) == ["false_positive_rate", "true_positive_rate"]
+    points = list(map(tuple, exact[["false_positive_rate", "true_positive_rate"]].to_numpy()))
+    patients = []
+    for point in map(tuple, coarse.to_numpy()):
+        threshold = exact["threshold"].iloc[points.index(point)]
+        patients.append(int((risk >= threshold).sum()))
+    assert (patients[0], patients[-1]) == (0, 55)
+    assert np.diff(patients).min() >= 10
+
+
+def test_few_patients_make_one_straight_line():
+    coarse = roc_curve([0, 1, 1], [0.2, 0.5, 0.1], smallest=10)
+    np.testing.assert_array_equal(coarse, [[0, 0], [1, 1]])

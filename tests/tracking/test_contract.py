@@ -86,14 +86,6 @@ def test_a_smaller_or_equal_loss_wins_on_the_same_data(kind):
     assert words.endswith("is 0.60001, the champion's 0.6 (on the same data)")
 
 
-def test_the_corrected_score_goes_before_the_one_out_of_fold_where_both_have_it():
-    champion = changed(validation=validated(log_loss=0.6, log_loss_corrected=0.7))
-    assert objections(changed(validation=validated(log_loss=0.61, log_loss_corrected=0.69)), champion) == []
-    (words,) = objections(changed(validation=validated(log_loss=0.59, log_loss_corrected=0.71)), champion)
-    assert words.startswith("its validated log_loss_corrected is 0.71")
-    assert objections(changed(validation=validated(log_loss=0.59)), champion) == []
-
-
 def test_on_other_data_the_share_explained_is_compared():
     # With half the events the log loss is smaller, which says nothing about the model.
     champion = changed(validation=validated(log_loss=0.6, scaled_brier=0.10), data_digest="1" * 64)

@@ -24,8 +24,8 @@ from il7ml.tracking.items import (
     metric_items,
     run_items,
     summary,
-    versions,
 )
+from il7ml.versions import versions
 
 METRICS = {
     "auroc": Estimate(value=0.7, low=0.6, high=0.8),
@@ -152,10 +152,19 @@ def test_tables_and_figures_go_along():
     assert named(Picture) == {"roc": b"\x89PNG"}
 
 
+ORIGIN = (
+    Tag("study", RESULT.study),
+    Tag("endpoint", RESULT.endpoint),
+    Tag("data", "simulated" if RESULT.simulated else "real"),
+    Tag("data_digest", RESULT.data_digest),
+)
+
+
 def test_each_candidate_is_a_child_with_metrics_of_its_own():
     children = of(Child)
     assert [child.name for child in children] == ["candidate prevalence", "candidate logistic"]
     assert children[0].items == (
+        *ORIGIN,
         Param("risk_model", "prevalence"),
         Tag("selected", "false"),
         Metric("brier", 0.25),
@@ -180,13 +189,14 @@ def test_each_learner_of_effects_is_a_child_with_the_slope_of_its_estimates():
         (
             "learner t_learner",
             (
+                *ORIGIN,
                 Param("effect_learner", "t_learner"),
                 Metric("effect_calibration_slope", 0.4),
                 Metric("effect_calibration_slope_low", -0.2),
                 Metric("effect_calibration_slope_high", 1.0),
             ),
         ),
-        ("learner dr_learner", (Param("effect_learner", "dr_learner"),)),
+        ("learner dr_learner", (*ORIGIN, Param("effect_learner", "dr_learner"))),
     ]
 
 

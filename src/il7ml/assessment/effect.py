@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from il7ml import plots
+from il7ml import plots, texts
 from il7ml.assessment.individual import assess_individual, modifier_credibility
 from il7ml.bundle import Estimate
 from il7ml.config import EffectLearnerName, RiskModelName, RunConfig
@@ -119,8 +119,11 @@ def assess_effect(
         "heterogeneity_p": _p_estimate(tests["relative"].p_value, config.effect.permutations),
         "autoc": _rank_weighted(scores, effects, setting.harmful, config),
     }
-    further, pictures = assess_individual(sample, scores, effects, average, metrics["autoc"], setting, config, title)
-    tables |= further
+    note = texts.EXPLORATORY_EFFECT if verdict.level == "none" else ""
+    further, pictures = assess_individual(
+        sample, scores, effects, average, metrics["autoc"], setting, config, f"{title} ({note})" if note else title
+    )
+    tables |= {name: table.assign(note=note) for name, table in further.items()}
     figure = plots.group_effects_figure(
         groups,
         average.value,

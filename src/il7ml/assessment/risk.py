@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 
 #: The name in tables of what is delivered: the model that is chosen, whichever it is.
 PROCEDURE = "procedure"
+# Patients between two points of a logged curve: fewer would tell of single ones.
+_SMALLEST = 10
 
 
 class RiskAssessment(NamedTuple):
@@ -140,7 +142,7 @@ def _binary_tables(
     known = (sample.weight > 0) & (sample.treatment == 0)
     y, weight = sample.y[known], sample.weight[known]
     curves = [
-        roc_curve(y, predicted[known], weight=weight).assign(model=name)
+        roc_curve(y, predicted[known], weight=weight, smallest=_SMALLEST).assign(model=name)
         for name, predicted in untreated.items()
         if name != "prevalence"
     ]

@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 from il7ml.evaluation.outcome import as_outcome, as_repeats
 
 
-def roc_curve(y: ArrayLike, predicted: ArrayLike, *, weight: ArrayLike | None = None) -> pd.DataFrame:
+def roc_curve(
+    y: ArrayLike, predicted: ArrayLike, *, weight: ArrayLike | None = None, smallest: int = 1
+) -> pd.DataFrame:
     """Return the points of the ROC curve, from treating nobody to treating all.
 
     Parameters
@@ -20,6 +22,9 @@ def roc_curve(y: ArrayLike, predicted: ArrayLike, *, weight: ArrayLike | None = 
         Out-of-fold risk; repeats are averaged, so the area can differ a little from the averaged `auroc`.
     weight : array-like of shape (n,), optional
         Inverse probability that the outcome is observed.
+    smallest : int, default 1
+        Least number of patients between two points. Above 1 thresholds are left out, too, so that the table tells of
+        no single patient; the curve runs straight between its points.
 
     Returns
     -------
@@ -38,10 +43,21 @@ def roc_curve(y: ArrayLike, predicted: ArrayLike, *, weight: ArrayLike | None = 
     events = np.bincount(position, weights=outcome.weight * outcome.y)[::-1].cumsum()
     others = np.bincount(position, weights=outcome.weight * (1 - outcome.y))[::-1].cumsum()
     with np.errstate(invalid="ignore"):
-        return pd.DataFrame(
+        curve = pd.DataFrame(
             {
                 "threshold": np.concatenate([[np.inf], thresholds[::-1]]),
                 "false_positive_rate": np.concatenate([[0.0], others / others[-1]]),
                 "true_positive_rate": np.concatenate([[0.0], events / events[-1]]),
             }
         )
+    if smallest == 1:
+        return curve
+    reached = np.concatenate([[0], np.bincount(position)[::-1].cumsum()])
+    kept = [0]
+    for place, count in enumerate(reached):
+        # A rest that is too small for a point of its own belongs to the last group.
+        if count - reached[kept[-1]] >= smallest and (reached[-1] - count >= smallest or count == reached[-1]):
+            kept.append(place)
+    if kept[-1] != reached.size - 1:
+        kept.append(reached.size - 1)
+    return curve.iloc[kept].drop(columns="threshold").reset_index(drop=True)

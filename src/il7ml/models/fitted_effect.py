@@ -270,6 +270,8 @@ def reference_patients(design: LinearDesign, columns: Columns, variables: Mappin
 def typical_profiles(columns: Columns, variables: Mapping[str, Variable]) -> Columns:
     """Return reference patients: each variable's quantiles, levels in their shares, gaps in theirs; nobody's row.
 
+    Numbers have two digits, since a laboratory value to the last digit can be known again.
+
     Columns are to be combined freely: that the first profile has the lowest value of each variable means nothing.
     """
     return {name: _profile(columns[name], variable) for name, variable in variables.items()}
@@ -281,7 +283,9 @@ def _profile(values: Floats, variable: Variable) -> Floats:
     if not count:
         return np.full(_PROFILES, np.nan)
     if variable.kind == "continuous":
-        quantiles = np.quantile(known, np.linspace(_LOWEST, _HIGHEST, count))
+        quantiles = np.array(
+            [float(f"{each:.2g}") for each in np.quantile(known, np.linspace(_LOWEST, _HIGHEST, count))]
+        )
     else:
         quantiles = np.quantile(known, (np.arange(count) + 0.5) / count, method="inverted_cdf")
     return np.concatenate([quantiles, np.full(_PROFILES - count, np.nan)])

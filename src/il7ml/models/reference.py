@@ -53,7 +53,8 @@ def fit_reference(columns: Columns, variables: Mapping[str, Variable], n: int, r
         matrix = part.matrix(take(columns, outside), int(outside.sum()))
         distances[outside] = np.einsum("ij,jk,ik->i", matrix, inverse, matrix)
     quantiles = np.quantile(distances, np.linspace(0, 1, 101))
-    return Reference(design, precision, tuple(float(quantile) for quantile in quantiles))
+    # Three digits: the smallest and the largest are single patients'.
+    return Reference(design, precision, tuple(float(f"{quantile:.3g}") for quantile in quantiles))
 
 
 def _fit(columns: Columns, variables: Mapping[str, Variable], n: int) -> tuple[LinearDesign, Floats]:

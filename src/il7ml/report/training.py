@@ -30,6 +30,7 @@ from il7ml.report.rounding import estimate_text, number
 from il7ml.report.tables import as_table, with_levels
 from il7ml.report.training_words import training_limits, training_words
 from il7ml.result import TrainingResult
+from il7ml.versions import versions
 
 LEARNERS = {
     "effect_model": "Effect model",
@@ -155,7 +156,8 @@ _NOTES = {
     "risk_flips": "Mean share of refits that put a patient on the other side of the threshold.",
     "policy_value": "Benefit per patient of treating those whose predicted benefit is above the threshold.",
     "targeting_curve": "Above 0: those ranked first benefit more than the average.",
-    "roc_curve": "In the control arm nobody profits from knowing who was treated.",
+    "roc_curve": "In the control arm nobody profits from knowing who was treated. Ten patients or more lie between two "
+    "points, so that the curve tells of no single one; the area of the table of figures is of all patients.",
     "effects_by_risk": "Groups are made of out-of-fold predictions without treatment; effects are absolute.",
     "shap_risk": "Intervals: bootstrap refits, explained on the same patients; a lower limit of 0 means that they "
     "disagree about the direction.",
@@ -370,29 +372,29 @@ def _placed(result: TrainingResult) -> dict[str, list[Part]]:
 
 
 def _picture(result: TrainingResult, name: str, caption: str) -> Picture:
-    note = _shap_note(result, name)
+    note = _caveat(result, name)
     caption = f"{caption} ({note})" if note else caption
     behind = "" if name not in _PLACES else " Its numbers stand in a table of this report."
     return Picture(caption, f"Figure: {caption}.{behind}", result.figures[name])
 
 
-def _shap_note(result: TrainingResult, name: str) -> str:
-    """Return the caveat of an explanation, which its table holds."""
-    table = result.tables.get(name.removesuffix("_bar")) if name.startswith("shap_") else None
-    return str(table["note"].iloc[0]) if table is not None and len(table) else ""
+def _caveat(result: TrainingResult, name: str) -> str:
+    """Return the caveat of an explanation or of individual effects, which its table holds."""
+    names = (name.removesuffix("_bar"), f"{name}_curve")
+    table = next((result.tables[each] for each in names if each in result.tables), None)
+    return str(table["note"].iloc[0] or "") if table is not None and len(table) and "note" in table else ""
 
 
 def _table(result: TrainingResult, name: str, caption: str) -> Table:
     frame, card = result.tables[name], result.bundle.card
     headings = {**_HEADINGS, "control": card.control_label, "treated": card.treated_label}
     group_by, note = None, _NOTES.get(name, "")
+    caveat = _caveat(result, name)
     if name.startswith("shap_") or name == "correlated_features":
-        caveat = _shap_note(result, name)
         if "scale" in frame:
             headings |= {"mean_abs_shap": f"Mean absolute SHAP value, {frame['scale'].iloc[0]}"}
             headings |= {"mean_shap": f"Mean SHAP value, {frame['scale'].iloc[0]}"}
         frame = _ranked(frame.drop(columns=[column for column in _UNSEEN if column in frame]))
-        caption = f"{caption} ({caveat})" if caveat else caption
     elif name == "risk_corrected":
         frame = frame[["model", *(column for column in frame if column != "model")]]
     elif name == "table_one":
@@ -413,6 +415,8 @@ def _table(result: TrainingResult, name: str, caption: str) -> Table:
         frame = frame.drop(columns=["standardised_low", "standardised_high"])
     elif name == "learning_curve_gain":
         frame = frame.rename(columns={"gain_low": "low", "gain_high": "high"})
+    if caveat:
+        frame, caption = frame.drop(columns="note", errors="ignore"), f"{caption} ({caveat})"
     words = {
         "model": texts.MODEL_LABELS,
         "learner": LEARNERS,
@@ -500,6 +504,6 @@ def _origin(result: TrainingResult) -> Facts:
             ("Patients", "simulated" if result.simulated else "real"),
             ("Data digest (SHA-256)", result.data_digest),
             ("Seed", str(result.config.seed)),
-            ("il7ml version", result.bundle.card.il7ml_version),
+            ("Computed with", ", ".join(f"{name} {version}" for name, version in versions().items())),
         )
     )

@@ -27,8 +27,8 @@ def objections(challenger: Card, champion: Card) -> list[str]:
     """Return what speaks against a challenger taking the champion's place; nothing where it may.
 
     It must keep the data contract: whoever asks the champion gets an answer to the same question from the challenger
-    for the same record. And it must not be worse by its validated score, corrected for optimism where both cards give
-    it, else out of fold: log loss, Poisson deviance or root mean squared error. These depend on the patients (a rarer
+    for the same record. And it must not be worse by its validated score out of fold, the choice of the model included:
+    log loss, Poisson deviance or root mean squared error. These depend on the patients (a rarer
     event has a smaller log loss), so that between models of different data the share of variation explained is
     compared: scaled Brier score, share of deviance or of variance.
 
@@ -69,15 +69,12 @@ def _score(challenger: Card, champion: Card) -> list[str]:
     if challenger.kind != champion.kind:
         return []
     base = (_LOSS if same else _EXPLAINED)[champion.kind]
-    for name in (f"{base}_corrected", base):
-        if name in challenger.validation and name in champion.validation:
-            ours, theirs = challenger.validation[name].value, champion.validation[name].value
-            break
-    else:
+    if base not in challenger.validation or base not in champion.validation:
         return [f"without a validated {base} of both they cannot be compared"]
+    ours, theirs = challenger.validation[base].value, champion.validation[base].value
     excess = ours - theirs if same else theirs - ours
     # Written so that a NaN, which compares with nothing, counts against it.
     if not excess <= _ROUNDING * max(1.0, abs(theirs)):
         where = "on the same data" if same else "each on its own data"
-        return [f"its validated {name} is {ours:.6g}, the champion's {theirs:.6g} ({where})"]
+        return [f"its validated {base} is {ours:.6g}, the champion's {theirs:.6g} ({where})"]
     return []

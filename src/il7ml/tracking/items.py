@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from il7ml import __version__, texts
+from il7ml import texts
 from il7ml.bundle import Estimate
 from il7ml.config import RunConfig
 from il7ml.features.columns import DERIVED
 from il7ml.result import TrainingResult
 from il7ml.tracking.location import without_password
 from il7ml.trial_result import TrialResult
-
-PACKAGES = (
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "xgboost",
-    "shap",
-    "mlflow",
-    "matplotlib",
-    "pyarrow",
-    "pydantic",
-)
+from il7ml.versions import versions
 
 
 class Param(NamedTuple):
@@ -138,7 +124,8 @@ def run_items(result: TrainingResult, page: str) -> Iterator[Item]:
         yield Picture(name, content)
     for candidate in result.candidates:
         selected = Tag("selected", str(candidate.selected).lower())
-        found: list[Item] = [Param("risk_model", candidate.name), selected, *metric_items(candidate.metrics)]
+        found: list[Item] = [*_origin(result), Param("risk_model", candidate.name), selected]
+        found += metric_items(candidate.metrics)
         yield Child(f"candidate {candidate.name}", tuple(found))
     yield from _learners(result)
 
@@ -212,11 +199,6 @@ def metric_items(metrics: Mapping[str, Estimate]) -> Iterator[Metric]:
                 yield Metric(f"{name}{end}", value)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python, il7ml and what it computes with."""
-    return {"python": platform.python_version(), "il7ml": __version__, **{name: version(name) for name in PACKAGES}}
-
-
 def summary(result: TrainingResult) -> str:
     """Return the run in plain words (Markdown), verdicts first."""
     lines = [f"**{texts.SIMULATED}**", ""] if result.simulated else []
@@ -246,15 +228,21 @@ def _learners(result: TrainingResult) -> Iterator[Child]:
     for learner, rows in table.groupby("learner", sort=False) if len(table) else ():
         slope = rows.set_index("term")[["estimate", "low", "high"]].astype(float).loc["slope"]
         figures = {"effect_calibration_slope": Estimate(value=slope["estimate"], low=slope["low"], high=slope["high"])}
-        yield Child(f"learner {learner}", (Param("effect_learner", str(learner)), *metric_items(figures)))
+        found: tuple[Item, ...] = (*_origin(result), Param("effect_learner", str(learner)), *metric_items(figures))
+        yield Child(f"learner {learner}", found)
 
 
-def _tags(result: TrainingResult) -> Iterator[Tag]:
-    yield Tag("mlflow.source.name", "il7ml train")
+def _origin(result: TrainingResult) -> Iterator[Tag]:
+    """Yield what a run and its children were made from, so that each can be told from others by itself."""
     yield Tag("study", result.study)
     yield Tag("endpoint", result.endpoint)
     yield Tag("data", "simulated" if result.simulated else "real")
     yield Tag("data_digest", result.data_digest)
+
+
+def _tags(result: TrainingResult) -> Iterator[Tag]:
+    yield Tag("mlflow.source.name", "il7ml train")
+    yield from _origin(result)
     yield Tag("risk_model", result.selected)
     yield Tag("verdict.heterogeneity", result.evidence)
     yield Tag("verdict.sample_size", result.sample_size.partition(":")[0])
