@@ -36,7 +36,7 @@ def trained(small_study, tmp_path):
 def test_two_trainings_are_compared_on_the_same_patients_and_tracked(trained, small_study):
     run, uri = trained
     first, second = run(models=["prevalence"], seed=1), run(models=["prevalence"], seed=2)
-    found = compare_runs(first, second, uri=uri)
+    (found,) = compare_runs(first, second, uri=uri)
     predictions = []
     for seed in (1, 2):
         config = RunConfig.from_file(small_study.config(**QUICK, models=["prevalence"], seed=seed))
@@ -57,8 +57,10 @@ def test_two_trainings_are_compared_on_the_same_patients_and_tracked(trained, sm
 def test_a_run_and_itself_do_not_differ(trained):
     run, uri = trained
     one = run(models=["prevalence"])
-    table = compare_runs(one, one, uri=uri).table
-    np.testing.assert_array_equal(table["difference"], 0)
+    found = compare_runs(one, one, one, uri=uri)
+    assert len({each.run_id for each in found}) == 2  # each of the others with the first
+    for each in found:
+        np.testing.assert_array_equal(each.table["difference"], 0)
 
 
 def test_other_data_or_another_endpoint_are_refused(trained, small_study):

@@ -11,6 +11,7 @@ from scipy.special import expit
 from tests.models.test_device import has_gpu
 
 from il7ml.cli import main
+from il7ml.comparing import compare_runs
 from il7ml.config import RunConfig
 from il7ml.data.generator import simulate_tables
 from il7ml.data.simulator import write_trial
@@ -169,6 +170,8 @@ def test_the_run_says_what_was_not_done_and_can_be_used(trained):
     assert not list(store.glob("streamed/*"))
     assert not (store / "state").exists()
     assert not retrain(run.run_id, uri=f"sqlite:///{store}/mlflow.db").differing
+    with pytest.raises(InputError, match="was trained part by part"):
+        compare_runs(run.run_id, run.run_id, uri=f"sqlite:///{store}/mlflow.db")
 
 
 class Killed(BaseException):

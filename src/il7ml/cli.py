@@ -190,9 +190,11 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("--uri", help=_URI)
     _example(promote, "il7ml promote 3f2c9d1e...")
 
-    compare = _command(commands, "compare", _compare, "compare two trainings on the same patients, and track it")
+    compare = _command(commands, "compare", _compare, "compare trainings on the same patients, and track it")
     compare.add_argument("first", metavar="RUN", help="run id of a training")
-    compare.add_argument("second", metavar="RUN", help="run id of another on the same data")
+    compare.add_argument(
+        "others", metavar="RUN", nargs="+", help="run ids of others on the same data, each compared with it"
+    )
     compare.add_argument("--uri", help=_URI)
     _example(compare, "il7ml compare 3f2c9d1e... 8a01b2c3...")
 
@@ -470,9 +472,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     from il7ml import progress
     from il7ml.comparing import compare_runs
 
-    found = compare_runs(arguments.first, arguments.second, uri=arguments.uri, steps=progress.report, root=Path.cwd())
-    print(found.to_text())
-    print(found.run_id)
+    runs = (arguments.first, *arguments.others)
+    found = compare_runs(*runs, uri=arguments.uri, steps=progress.report, root=Path.cwd())
+    print("\n\n".join(each.to_text() for each in found))
+    print("\n".join(each.run_id for each in found))
     return 0
 
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from il7ml import notebook, plots, texts
 from il7ml.config import RunConfig, yaml_of
 from il7ml.data.loading import load_cohort
+from il7ml.data.study import load_study
 from il7ml.errors import InputError
 from il7ml.evaluation.comparison import compare_models
 from il7ml.evaluation.risk import risk_metrics
 from il7ml.models.crossfit import cross_validate
 from il7ml.parallel import Progress, available_cores
 from il7ml.report.training import METRICS
+from il7ml.streaming import is_streamed
 from il7ml.tracking import comparison_items, config_of_run, open_run, resolve_uri
 from il7ml.tracking.record import RunRecord
 from il7ml.training import Prepared, prepare
@@ -87,17 +89,19 @@ def _short(cell: object) -> str:
 
 
 def compare_runs(
-    first: str, second: str, *, uri: str | None = None, steps: Steps | None = None, root: Path | None = None
-) -> Comparison:
-    """Compare the chosen risk models of two trainings on the same patients, and track the comparison.
+    first: str, *others: str, uri: str | None = None, steps: Steps | None = None, root: Path | None = None
+) -> tuple[Comparison, ...]:
+    """Compare the chosen risk models of trainings on the same patients, each with the first, and track the comparisons.
 
-    Predictions of single patients are never logged, so both cross-validations are done again from the recorded
-    configs, the choice of the model in each fold included; they give the recorded figures or the comparison is refused.
+    Predictions of single patients are never logged, so the cross-validations are done again from the recorded configs,
+    the choice of the model in each fold included; they give the recorded figures or the comparison is refused.
 
     Parameters
     ----------
-    first, second : str
-        Run ids.
+    first : str
+        Run id.
+    *others : str
+        Run ids, at least one. P values and intervals are those of each pair, not adjusted for their number.
     uri : str, optional
         Tracking store.
     steps : callable, optional
@@ -105,13 +109,18 @@ def compare_runs(
     root : Path, optional
         Folder from which relative study paths are tried as well.
 
+    Returns
+    -------
+    tuple of Comparison
+        One for each of `others`.
+
     Raises
     ------
     InputError
         If a run is not known or no training, the data or endpoints differ, or a run's figures cannot be had again.
     """
     steps = steps or (lambda label: nullcontext())
-    records = [config_of_run(run, uri) for run in (first, second)]
+    records = [config_of_run(run, uri) for run in (first, *others)]
     for record in records:
         if record.command != "il7ml train":
             raise InputError(f"run {record.run_id} was made by {record.command}, not by il7ml train. Name a training.")
@@ -119,23 +128,34 @@ def compare_runs(
     if len(digests) > 1:
         raise InputError(
             "the runs saw different data (their digests differ), so they cannot be compared patient by patient. "
-            "Train both on the same data."
+            "Train all on the same data."
         )
     prepared = [_prepared(record, root) for record in records]
-    if prepared[0].config.endpoint != prepared[1].config.endpoint:
-        raise InputError(
-            f"the runs have different endpoints ({prepared[0].config.endpoint}, {prepared[1].config.endpoint}). "
-            "Compare models of one endpoint."
-        )
+    endpoints = list(dict.fromkeys(each.config.endpoint for each in prepared))
+    if len(endpoints) > 1:
+        raise InputError(f"the runs have different endpoints ({', '.join(endpoints)}). Compare models of one endpoint.")
     predicted = []
     for number, (record, each) in enumerate(zip(records, prepared, strict=True), start=1):
         with steps(f"run {number}") as progress:
             predicted.append(_predictions(record, each, progress))
-    one = prepared[0]
+    return tuple(
+        _tracked((records[0], records[k]), (predicted[0], predicted[k]), prepared[0], uri, root)
+        for k in range(1, len(records))
+    )
+
+
+def _tracked(
+    records: tuple[RunRecord, RunRecord],
+    predicted: tuple[Floats, Floats],
+    one: Prepared,
+    uri: str | None,
+    root: Path | None,
+) -> Comparison:
+    """Compare two trainings by their predictions, and track what is found."""
+    first, second = (record.run_id for record in records)
     table = compare_models(
         one.sample.y,
-        predicted[0],
-        predicted[1],
+        *predicted,
         one.setting.outcome,
         thresholds=one.config.validation.thresholds if one.setting.outcome == "binary" else (),
         weight=one.sample.weight,
@@ -174,6 +194,11 @@ def _prepared(record: RunRecord, root: Path | None) -> Prepared:
     config = RunConfig.model_validate(yaml_of(record.config, f"config of run {record.run_id}"))
     if not config.study.exists() and root is not None and (root / config.study).exists():
         config = config.model_copy(update={"study": root / config.study})
+    if is_streamed(config, load_study(config.study)):
+        raise InputError(
+            f"run {record.run_id} was trained part by part: its patients are too many to be predicted again at once. "
+            "Compare trainings on a sample of them."
+        )
     cohort = load_cohort(config.study, course=False)
     if cohort.digest != record.data_digest:
         raise InputError(f"the data of run {record.run_id} have changed since. Restore them.")

@@ -29,6 +29,7 @@ CORRELATED = (
     "Where variables go together (rank correlation of {level:g} or more), a single one's SHAP value means little; "
     "read as a group: {pairs}."
 )
+NO_INTERVALS = "no intervals, which would take too long for this model: the order may be another"
 PARALLEL = "parallel: the model adds up its terms"
 OUT_OF_SCOPE = "Outside the trial's eligibility ({variables}): no benefit is given."
 EXTRAPOLATION = "{label} lies outside the training range ({low:g} to {high:g}{unit}): extrapolation."

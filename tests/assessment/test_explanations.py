@@ -70,6 +70,18 @@ def test_every_kind_of_model_is_explained_with_limits(kind, model):
     assert {"shap_risk_bar", "shap_effect_bar"} | RISK - {"shap_risk"} | EFFECT - {"shap_effect"} <= set(found.figures)
 
 
+@pytest.mark.parametrize("model", ["logistic", "xgboost"])
+def test_the_order_on_the_outcomes_scale_has_limits_or_says_that_it_has_none(monkeypatch, model):
+    found, shown = titles(monkeypatch, kind="binary", model=model)
+    table = found.tables["shap_risk_outcome"]
+    if model == "logistic":
+        assert table[["low", "high", "rank_low", "rank_high"]].notna().all(axis=None)
+        assert ((table["low"] <= table["mean_abs_shap"]) & (table["mean_abs_shap"] <= table["high"])).all()
+    else:
+        assert "rank_low" not in table
+    assert (texts.NO_INTERVALS in shown["shap_risk_outcome"].replace("\n", " ")) == (model == "xgboost")
+
+
 def test_without_credible_heterogeneity_every_table_and_figure_of_the_effect_says_exploratory(monkeypatch):
     found, shown = titles(monkeypatch, exploratory_effect=True)
     for name in EFFECT:
@@ -138,7 +150,7 @@ def test_where_the_config_says_so_a_table_has_every_patient_and_no_identifier():
 def test_patients_are_capped_and_the_cap_is_said():
     checks = assess(settings=config(rows=30)).tables["explanation_checks"]
     assert checks["patients"].tolist() == [30, 30, 30]
-    assert checks["refit_patients"].tolist() == [30, 30, 0]
+    assert checks["refit_patients"].tolist() == [30, 30, 30]
     assert checks["reference_patients"].tolist() == [0, 0, 50]
 
 

@@ -4,7 +4,7 @@ import shap
 from tests.explanation.test_additive import setup
 from tests.small_bundles import make
 
-from il7ml.explanation import explain_outcome, outcome_scale
+from il7ml.explanation import explain_outcome, outcome_scale, refit_outcome_values
 from il7ml.family import FAMILIES
 from il7ml.features.columns import take
 from il7ml.models.fitted import FittedStack
@@ -92,3 +92,13 @@ def test_the_base_is_the_mean_prediction_of_the_reference_patients():
 def test_an_event_rate_moves_nobody():
     found = run("binary", make("binary", "prevalence").bundle.risk)
     assert not found.values.to_numpy().any()
+
+
+def test_refits_are_explained_on_the_first_patients_and_only_where_exact():
+    linear, trees = (make("binary", model).bundle.risk for model in ("logistic", "xgboost"))
+    _, _, columns, _ = setup("binary", "logistic")
+    typical = take(columns, REFERENCE)
+    explanation = run("binary", linear)
+    values = refit_outcome_values([linear, trees], FAMILIES["binary"], explanation, typical, REFERENCE.size)
+    assert len(values) == 1
+    np.testing.assert_allclose(values[0], explanation.values, atol=1e-12)

@@ -21,12 +21,14 @@ from il7ml.explanation import (
     importance,
     interactions,
     patient_groups,
+    refit_outcome_values,
     refit_values,
     risk_dependence,
 )
 from il7ml.explanation.additive import TOLERANCE
 from il7ml.explanation.correlation import CORRELATED
 from il7ml.explanation.importance import REFIT_PATIENTS
+from il7ml.explanation.outcome_scale import REFIT_PATIENTS as OUTCOME_REFIT_PATIENTS
 from il7ml.explanation.outcome_scale import adds_up
 from il7ml.family import FAMILIES
 from il7ml.features.columns import Columns, take
@@ -122,20 +124,26 @@ def assess_explanations(
         checks.append(_check(name, explanation, len(refits[name])))
     if family.kind != "continuous":
         few, typical = chosen[:_OUTCOME_PATIENTS], rng.permutation(n)[:_REFERENCE_PATIENTS]
+        background = take(columns, typical)
         explanation = explain_outcome(
             risk.fitted,
             family,
             take(columns, few),
             few.size,
-            take(columns, typical),
+            background,
             typical.size,
             rng,
             note=doubt["risk"],
         )
-        table = importance(explanation, variables, correlated=pairs)
-        tables["shap_risk_outcome"] = table.drop(columns=["rank_low", "rank_high", "low", "high", "same_direction"])
-        figures["shap_risk_outcome"] = plots.to_png(plots.importance_figure(tables["shap_risk_outcome"], heads["risk"]))
-        checks.append(_check("risk", explanation, 0, typical.size))
+        refitted = refit_outcome_values(risk.refits, family, explanation, background, typical.size)
+        table = importance(explanation, variables, refitted, pairs, config.validation.level)
+        head = heads["risk"]
+        if not refitted:
+            table = table.drop(columns=["rank_low", "rank_high", "low", "high", "same_direction"])
+            head = f"{head}\n({texts.NO_INTERVALS})"
+        tables["shap_risk_outcome"] = table
+        figures["shap_risk_outcome"] = plots.to_png(plots.importance_figure(table, head, config.validation.level))
+        checks.append(_check("risk", explanation, len(refitted), typical.size, OUTCOME_REFIT_PATIENTS))
     found, drawn = _dependence(
         columns, chosen, setting, risk, effect, config, explained, average=average, doubt=doubt, mark=mark
     )
@@ -267,7 +275,9 @@ def _patients(explanation: Explanation) -> pd.DataFrame:
     return long.assign(value=explanation.data.melt()["value"], scale=explanation.scale, note=explanation.note)
 
 
-def _check(name: str, explanation: Explanation, refits: int, reference: int = 0) -> dict[str, object]:
+def _check(
+    name: str, explanation: Explanation, refits: int, reference: int = 0, most: int = REFIT_PATIENTS
+) -> dict[str, object]:
     patients = len(explanation.values)
     return {
         "model": name,
@@ -276,7 +286,7 @@ def _check(name: str, explanation: Explanation, refits: int, reference: int = 0)
         "patients": patients,
         "reference_patients": reference,
         "refits": refits,
-        "refit_patients": min(patients, REFIT_PATIENTS) if refits else 0,
+        "refit_patients": min(patients, most) if refits else 0,
         "largest_gap": explanation.gap,
         "tolerance": TOLERANCE,
         "std_error": explanation.std_error,

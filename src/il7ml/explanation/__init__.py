@@ -11,7 +11,7 @@ from il7ml.explanation.dependence import effect_dependence, risk_dependence
 from il7ml.explanation.groups_of_patients import patient_groups
 from il7ml.explanation.importance import group_importance, importance, refit_values
 from il7ml.explanation.interactions import interactions
-from il7ml.explanation.outcome_scale import explain_outcome
+from il7ml.explanation.outcome_scale import explain_outcome, refit_outcome_values
 
 __all__ = [
     "Explanation",
@@ -23,6 +23,7 @@ __all__ = [
     "importance",
     "interactions",
     "patient_groups",
+    "refit_outcome_values",
     "refit_values",
     "risk_dependence",
 ]

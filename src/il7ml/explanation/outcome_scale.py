@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import comb
 
 import numpy as np
@@ -16,6 +16,8 @@ from il7ml.models.shapley import product_shares
 
 Floats = NDArray[np.float64]
 
+#: Patients and reference patients whom refits are explained on at most.
+REFIT_PATIENTS, REFIT_REFERENCES = 30, 20
 #: Largest distance of base and values from the predicted risk or rate; trees answer in single precision.
 TOLERANCE = 1e-4
 # Predictions that may be asked for; a coalition, patient and reference patient need one.
@@ -100,6 +102,35 @@ def explain_outcome(
     return checked(start, parts, columns, predicted, TOLERANCE)._replace(
         scale=family.measure, note=note, method=method, std_error=std_error
     )
+
+
+def refit_outcome_values(
+    refits: Sequence[Additive], family: Family, explanation: Explanation, background: Columns, m: int
+) -> list[Floats]:
+    """Return each refit's SHAP values on the outcome's scale, of the explanation's first 30 patients, shape (30, k).
+
+    Only models whose linear predictor is a sum of terms are explained, exactly; of others, each of which would have to
+    be asked as often as the model itself, there are none.
+
+    Parameters
+    ----------
+    refits : sequence of Additive
+    family : Family
+    explanation : Explanation
+        Of the model, by `explain_outcome`.
+    background : dict of str to ndarray of shape (m,)
+        Reference patients, of whom the first 20 are used.
+    m : int
+    """
+    n, m = min(len(explanation.data), REFIT_PATIENTS), min(m, REFIT_REFERENCES)
+    columns: Columns = {str(name): column.to_numpy()[:n] for name, column in explanation.data.items()}
+    typical = {name: column[:m] for name, column in background.items()}
+    unused = np.random.default_rng(0)  # exact explanations draw nothing
+    return [
+        explain_outcome(refit, family, columns, n, typical, m, unused).values[list(explanation.values)].to_numpy()
+        for refit in refits
+        if adds_up(refit)
+    ]
 
 
 def adds_up(model: Additive) -> bool:

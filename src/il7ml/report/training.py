@@ -161,6 +161,8 @@ _NOTES = {
     "effects_by_risk": "Groups are made of out-of-fold predictions without treatment; effects are absolute.",
     "shap_risk": "Intervals: bootstrap refits, explained on the same patients; a lower limit of 0 means that they "
     "disagree about the direction.",
+    "shap_risk_outcome": "Intervals come from bootstrap refits, explained on 30 patients against 20 reference "
+    "patients; of models other than regressions they would take too long, and the order may be another.",
     "shap_risk_groups": "Values are added up within a group before absolute values are taken.",
     "shap_effect_groups": "Values are added up within a group before absolute values are taken.",
     "shap_risk_interactions": "Mean absolute SHAP interaction value, on the model's scale.",
