@@ -71,7 +71,7 @@ def by_hand(parts, patient, treated):
 def test_a_regression_can_be_worked_out_by_hand():
     X, variables, y, arm = trial()
     model = LinearRiskModel("binary", variables, spline=("age",)).fit(X, y, arm)
-    parts = list(full_model(model.fitted_, variables, BINARY))
+    parts = list(full_model(model.fitted_, variables, BINARY, model.fitted_.arm_effect))
     for row in (0, 1, 9, 77):
         linear = by_hand(parts, X.iloc[row], 1)
         columns = to_columns(X.iloc[[row]], variables)
@@ -82,7 +82,7 @@ def test_a_regression_can_be_worked_out_by_hand():
 def test_the_event_rate_has_no_table():
     X, _, y, arm = trial()
     model = LinearRiskModel("binary", {}).fit(X, y, arm)
-    parts = list(full_model(model.fitted_, {}, BINARY))
+    parts = list(full_model(model.fitted_, {}, BINARY, -0.4))
     assert [type(part) for part in parts] == [Facts, Paragraph]
     assert float(dict(parts[0].pairs)["Intercept"]) == pytest.approx(
         np.log(y[arm == 0].mean() / (1 - y[arm == 0].mean())), rel=1e-4
@@ -92,9 +92,9 @@ def test_the_event_rate_has_no_table():
 def test_trees_and_stacks_say_what_they_are_made_of():
     X, variables, y, arm = trial()
     trees = BoostedRiskModel("binary", variables, rounds=12).fit(X, y, arm).fitted_
-    assert ("Boosted trees", "12") in next(full_model(trees, variables, BINARY)).pairs
+    assert ("Boosted trees", "12") in next(full_model(trees, variables, BINARY, -0.4)).pairs
     line = LinearRiskModel("binary", variables).fit(X, y, arm).fitted_
-    parts = list(full_model(FittedStack((trees, line), np.array([0.25, 0.75]), 0.1, -0.5), variables, BINARY))
+    parts = list(full_model(FittedStack((trees, line), np.array([0.25, 0.75]), 0.1, -0.5), variables, BINARY, -0.5))
     texts = [part.text for part in parts if isinstance(part, Paragraph)]
     assert "is 0.1, plus the weighted sum of the parts below, plus -0.5 for the treated" in texts[0]
     assert {"Part 1, weight 0.25:", "Part 2, weight 0.75:"} <= set(texts)

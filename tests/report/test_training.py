@@ -58,7 +58,9 @@ TABLES = {
          "direction": [1.0], "correlated_with": [""], "scale": ["log odds"], "note": [""]}
     ),
     "sample_size": pd.DataFrame({"criterion": ["shrinkage"], "required": [1862], "n": [109], "met": [False]}),
-    "missing_data": pd.DataFrame({"variable": ["SOFA score"], "control": [7], "treated": [6], "share": [0.119]}),
+    "missing_data": pd.DataFrame(
+        {"variable": ["Age", "APACHE II score"], "control": [7, 30], "treated": [6, 31], "share": [0.119, 0.56]}
+    ),
     "surprise": pd.DataFrame({"a": [1]}),
 }  # fmt: skip
 
@@ -290,7 +292,7 @@ def test_what_is_not_known_is_open():
     page = check_page(training_report(bare))
     by_name = {row[0]: row[1:] for row in page.rows("Reporting items")}
     assert by_name["Eligibility"] == ["open", "Not stated."]
-    assert by_name["Missing data"] == ["reported", "None."]
+    assert by_name["Missing data"] == ["reported", "None among the predictors."]
     assert "Few effect modifiers, stated beforehand open None was stated." in page.text
 
 

@@ -74,8 +74,12 @@ def tripod_items(result: TrainingResult) -> Iterator[Item]:
 
 def _missing_words(result: TrainingResult) -> str:
     missing = result.tables.get("missing_data")
+    terms = {
+        name for entry in result.bundle.card.variables.values() for name in (entry.variable.term, entry.variable.label)
+    }
+    missing = None if missing is None else missing[missing["variable"].isin(terms)]
     if missing is None or not len(missing):
-        return "None."
+        return "None among the predictors."
     variables = f"{len(missing)} variable{'s' if len(missing) > 1 else ''}"
     return (
         f"In {variables}, at most {percent(float(missing['share'].max()))} of one. Replaced inside each fold, by "
@@ -160,7 +164,7 @@ def probast_items(result: TrainingResult) -> Iterator[Item]:
     yield Item(
         "Analysis: overfitting",
         f"Whole pipeline, choice of the model included, repeated in {config.validation.repeats} x "
-        f"{config.validation.folds} folds and {config.validation.bootstrap} bootstrap samples.",
+        f"{config.validation.folds} folds and {config.validation.refits} bootstrap samples.",
     )
     yield Item("Analysis: calibration and discrimination", "Both, with intervals; instability and net benefit beside.")
     yield Item("Analysis: class imbalance", "No resampling, which would spoil calibration.")

@@ -19,7 +19,7 @@ _SPLINE = (
 )
 
 
-def full_model(fitted: Fitted, variables: Mapping[str, Variable], family: Family) -> Iterator[Part]:
+def full_model(fitted: Fitted, variables: Mapping[str, Variable], family: Family, treatment: float) -> Iterator[Part]:
     """Yield intercept, treatment effect and coefficients of a regression, or what a model of trees is made of.
 
     Parameters
@@ -27,11 +27,13 @@ def full_model(fitted: Fitted, variables: Mapping[str, Variable], family: Family
     fitted : Fitted
     variables : mapping of str to Variable
     family : Family
+    treatment : float
+        What predictions add to the linear predictor of the treated.
     """
     scale = _SCALE[family.kind]
     if isinstance(fitted, FittedLinear):
         rows, shift = _rows(fitted, variables)
-        yield Facts((("Intercept", _exact(fitted.intercept - shift)), ("Treatment", _exact(fitted.arm_effect))))
+        yield Facts((("Intercept", _exact(fitted.intercept - shift)), ("Treatment", _exact(treatment))))
         yield Paragraph(
             f"The {scale} of a patient is the intercept, plus the sum of each term times its coefficient, plus the "
             "treatment's number for the treated. Linear predictors are kept within those of the training patients."
@@ -46,7 +48,7 @@ def full_model(fitted: Fitted, variables: Mapping[str, Variable], family: Family
         yield Facts(
             (
                 ("Intercept", _exact(fitted.intercept)),
-                ("Treatment", _exact(fitted.arm_effect)),
+                ("Treatment", _exact(treatment)),
                 ("Boosted trees", str(fitted.booster.num_boosted_rounds())),
             )
         )
@@ -57,11 +59,11 @@ def full_model(fitted: Fitted, variables: Mapping[str, Variable], family: Family
     elif isinstance(fitted, FittedStack):
         yield Paragraph(
             f"The {scale} of a patient is {_exact(fitted.intercept)}, plus the weighted sum of the parts below, plus "
-            f"{_exact(fitted.arm_effect)} for the treated. Treatment's numbers of the parts play no role."
+            f"{_exact(treatment)} for the treated."
         )
         for number, (part, weight) in enumerate(zip(fitted.parts, fitted.weights, strict=True), start=1):
             yield Paragraph(f"Part {number}, weight {_exact(float(weight))}:")
-            yield from full_model(part, variables, family)
+            yield from full_model(part, variables, family, 0.0)
 
 
 def _rows(fitted: FittedLinear, variables: Mapping[str, Variable]) -> tuple[list[tuple[str, ...]], float]:

@@ -26,7 +26,7 @@ from il7ml.report.page import (
     Verdict,
     render,
 )
-from il7ml.report.rounding import estimate_text, number
+from il7ml.report.rounding import estimate_text
 from il7ml.report.tables import as_table, with_levels
 from il7ml.report.training_words import training_limits, training_words
 from il7ml.result import TrainingResult
@@ -472,7 +472,6 @@ def _model(result: TrainingResult) -> Iterator[Part]:
         (
             ("Name", card.model_name),
             ("Kind", texts.MODEL_LABELS.get(card.risk_model, card.risk_model)),
-            ("Effect on the linear predictor", number(card.theta)),
             ("Refits for intervals", str(len(result.bundle.refits.models))),
         )
     )
@@ -490,7 +489,9 @@ def _model(result: TrainingResult) -> Iterator[Part]:
     )
     yield Table("Predictors that the model may be given", columns, (Group("", rows),))
     variables = {name: entry.variable for name, entry in card.variables.items()}
-    yield from full_model(result.bundle.risk, variables, family_of(result.kind))
+    yield from full_model(result.bundle.risk, variables, family_of(result.kind), card.theta)
+    if result.evidence == "credible":
+        yield Paragraph("A patient's own estimate of the effect takes the place of the treatment's number.")
 
 
 def _items(caption: str, items: Iterable[Item], source: str) -> Iterator[Part]:
