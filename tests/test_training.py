@@ -141,6 +141,10 @@ def test_the_validation_tables_hold_figures_and_no_patient(small_study):
     ids = set(small_study.patients["patient_id"].astype(str))
     for table in result.tables.values():
         assert not ids & set(table.astype(str).to_numpy().ravel())
+    # A step of a curve for each patient would give his risk and his outcome away.
+    curve = result.tables["roc_curve"]
+    assert "threshold" not in curve
+    assert curve.groupby("model").size().max() <= result.counts["n_control"] // 10 + 1
 
 
 def test_models_that_learn_shapes_need_patients_or_an_acknowledgement(small_study):
