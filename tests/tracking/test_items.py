@@ -156,7 +156,6 @@ ORIGIN = (
     Tag("study", RESULT.study),
     Tag("endpoint", RESULT.endpoint),
     Tag("data", "simulated" if RESULT.simulated else "real"),
-    Tag("data_digest", RESULT.data_digest),
 )
 
 

@@ -237,12 +237,12 @@ def _origin(result: TrainingResult) -> Iterator[Tag]:
     yield Tag("study", result.study)
     yield Tag("endpoint", result.endpoint)
     yield Tag("data", "simulated" if result.simulated else "real")
-    yield Tag("data_digest", result.data_digest)
 
 
 def _tags(result: TrainingResult) -> Iterator[Tag]:
     yield Tag("mlflow.source.name", "il7ml train")
     yield from _origin(result)
+    yield Tag("data_digest", result.data_digest)  # a mark of runs with files of their own
     yield Tag("risk_model", result.selected)
     yield Tag("verdict.heterogeneity", result.evidence)
     yield Tag("verdict.sample_size", result.sample_size.partition(":")[0])
